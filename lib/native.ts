@@ -1,0 +1,155 @@
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { UnsupportedError } from './errors.js';
+
+declare const descriptorBrand: unique symbol;
+
+/**
+ * A file descriptor that native code owns: closed by `close`, or when it is garbage collected, or when the
+ * environment (the process or a worker) ends. Work that is under way on it keeps the number from being reused.
+ */
+export interface Descriptor {
+  readonly [descriptorBrand]: never;
+}
+
+/** What every failed system call rejects or throws with: an Error with these fields. */
+export interface SystemFailure extends Error {
+  readonly errno: number; // positive, as in errno.h
+  readonly syscall: string; // 'setns', 'open', 'ioctl(TUNSETIFF)' ...
+  readonly path?: string;
+}
+
+/** How a batch of netlink requests went. */
+export interface NetlinkReply {
+  /**
+   * Every message the kernel answered with, back to back (each 4-byte aligned, as received): objects, NLMSG_DONE,
+   * NLMSG_ERROR (acknowledgements too). In each, nlmsg_seq is the index of the request in the batch that it answers.
+   */
+  readonly replies: ArrayBuffer;
+  /** Requests that were executed and answered without error. Less than the batch: the next one failed, the rest was not sent. */
+  readonly completed: number;
+  /** 0, or the errno of the transport itself (sendmsg, recvmsg; EMSGSIZE where an answer was truncated): the request at `completed` has no answer. */
+  readonly errno: number;
+  readonly syscall: string | undefined;
+}
+
+/** How to open a TAP or TUN device: the fields of TUNSETIFF and of the ioctls around it. */
+export interface TunSpec {
+  readonly name: string; // '' or 'tap%d': the kernel chooses
+  readonly flags: number; // IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE; of the first queue also IFF_TUN_EXCL
+  readonly queues: number; // descriptors to open, the first with IFF_TUN_EXCL if `flags` has it
+  readonly ifindex?: number; // TUNSETIFINDEX, before TUNSETIFF
+  readonly persist?: boolean; // TUNSETPERSIST
+  readonly owner?: number; // TUNSETOWNER; 0 is root, undefined is not sent
+  readonly group?: number; // TUNSETGROUP
+  readonly vnetHeaderSize?: number; // TUNSETVNETHDRSZ
+  readonly offload?: number; // TUNSETOFFLOAD: TUN_F_* bits, on every queue; 0 is sent
+  readonly hold?: boolean; // false: the descriptors are closed in the same trip, and `queues` is empty
+}
+
+export interface TunInfo {
+  readonly name: string;
+  readonly ifindex: number;
+  readonly flags: number; // TUNGETIFF
+  readonly vnetHeaderSize: number; // TUNGETVNETHDRSZ; 0 without IFF_VNET_HDR
+}
+
+export interface PacketSpec {
+  readonly ifindex: number;
+  readonly protocol: number; // ETH_P_*, host byte order
+  readonly filter?: Uint8Array; // struct sock_filter[], attached before the socket is bound
+  readonly outgoing?: boolean; // false: PACKET_IGNORE_OUTGOING
+  readonly promiscuous?: boolean; // PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC
+  readonly bufferSize?: number; // SO_RCVBUFFORCE, else SO_RCVBUF; bytes
+}
+
+export interface SocketSpec {
+  readonly family: 4 | 6;
+  readonly type: 'tcp-listen' | 'tcp-connect' | 'udp' | 'icmp';
+  readonly address: string; // textual, without a zone
+  readonly port: number; // 0 for icmp
+  readonly scopeId?: number; // ifindex, for IPv6 link-local
+}
+
+export interface NativeAddon {
+  // ---- descriptors
+  close(descriptor: Descriptor): void; // idempotent; a wait under way rejects with ECANCELED
+  number(descriptor: Descriptor): number; // -1 once closed
+  duplicate(descriptor: Descriptor): number; // F_DUPFD_CLOEXEC: the caller owns it
+  adopt(fd: number): Descriptor; // takes a duplicate; the caller keeps its own
+  release(descriptor: Descriptor): number; // the caller owns it from now on
+  /** Descriptors that are open in this environment: for leak checks. */
+  openDescriptors(): number;
+
+  // ---- waiting: one epoll thread for each environment, started at need
+  /** Resolves with the poll(2) events seen (POLLERR and POLLHUP always count). Keeps the event loop alive. One waiter for each descriptor and direction. */
+  wait(descriptor: Descriptor, direction: 'readable' | 'writable'): Promise<number>;
+  cancelWait(descriptor: Descriptor): void; // rejects its waits with ECANCELED
+  /** None of these blocks. Datagrams are laid back to back in `into`; the first `count` entries of `ends` say where each ends. How many were read; -errno if the first could not be (-EAGAIN: none there). read(2) for tun, recv(2) else. */
+  readTun(descriptor: Descriptor, into: Uint8Array, ends: Uint32Array): number;
+  readSocket(descriptor: Descriptor, into: Uint8Array, ends: Uint32Array): number;
+  /** As readSocket, but what the kernel did not send (nl_pid other than 0) is passed over. */
+  readNetlink(descriptor: Descriptor, into: Uint8Array, ends: Uint32Array): number;
+  /** write(2) of each, from the one at `from` on; how many were written, -errno if the first could not be. */
+  write(descriptor: Descriptor, datagrams: readonly Uint8Array[], from: number): number;
+
+  // ---- namespaces
+  netnsOpen(path: string): Promise<Descriptor>; // EINVAL where the path is no network namespace
+  netnsCreate(): Promise<Descriptor>; // anonymous: it lives as long as a descriptor, process or mount does
+  netnsMount(netns: Descriptor, path: string): Promise<void>; // as ip-netns(8): file and bind mount; EEXIST
+  netnsUnmount(path: string): Promise<void>; // umount2(MNT_DETACH), unlink
+  /** Enters it once: a request socket, and who it is. */
+  netnsAttach(netns: Descriptor): Promise<{ socket: Descriptor; cookie: bigint | undefined; inode: bigint }>;
+  /** O_PATH on /proc/sys/net/<name> as seen inside. */
+  sysctlOpen(netns: Descriptor, name: string): Promise<Descriptor>;
+  sysctlRead(directory: Descriptor, path: string): Promise<string>;
+  sysctlWrite(directory: Descriptor, path: string, value: string): Promise<void>;
+  /** Bound and listening, or connecting (wait 'writable', then socketError), or connected where UDP and ICMP have a peer. Non-blocking. */
+  socketOpen(netns: Descriptor, spec: SocketSpec): Promise<Descriptor>;
+  socketError(descriptor: Descriptor): number; // SO_ERROR
+
+  // ---- netlink
+  /** A further socket, with EXT_ACK, CAP_ACK and STRICT_CHK as every one; joined to multicast groups (RTNLGRP_*). */
+  netlinkOpen(netns: Descriptor, protocol: number, options: { groups?: readonly number[]; bufferSize?: number }): Promise<Descriptor>;
+  /** One trip. `messages` is whole nlmsghdrs back to back; nlmsg_seq and nlmsg_pid are set by native code. Requests on one socket are run in the order of the calls. */
+  netlinkRequest(socket: Descriptor, messages: Uint8Array): Promise<NetlinkReply>;
+
+  // ---- devices
+  tunOpen(netns: Descriptor, spec: TunSpec): Promise<TunInfo & { queues: Descriptor[] }>;
+  // Every ioctl on a tun descriptor takes RTNL, which others can hold for milliseconds: so none of them is synchronous.
+  tunInfo(queue: Descriptor): Promise<TunInfo>;
+  tunFeatures(netns: Descriptor): Promise<number>; // TUNGETFEATURES
+  tunSetPersist(queue: Descriptor, persist: boolean): Promise<void>;
+  tunSetOffload(queue: Descriptor, offload: number): Promise<void>;
+  tunSetVnetHeaderSize(queue: Descriptor, size: number): Promise<void>;
+  tunSetQueue(queue: Descriptor, attached: boolean): Promise<void>;
+  packetOpen(netns: Descriptor, spec: PacketSpec): Promise<Descriptor>;
+}
+
+let loaded: NativeAddon | undefined;
+
+/** The addon, loaded at the first call that needs the kernel, so that types and pure code can be imported on any OS. */
+export function native(): NativeAddon {
+  return (loaded ??= load());
+}
+
+/** The launcher that `Netns.spawn` starts programs through, beside the addon. */
+export function launcherPath(): string {
+  return (native() as NativeAddon & { path: string }).path.replace(/[^/]*$/, 'podtap-launcher');
+}
+
+function load(): NativeAddon {
+  if (process.platform !== 'linux') throw new UnsupportedError(`podtap needs Linux; this is ${process.platform}`, { feature: 'linux' });
+  const require = createRequire(import.meta.url);
+  const bindings = require('bindings') as (options: object) => NativeAddon;
+  const root = fileURLToPath(new URL('../../', import.meta.url)); // from dist/lib
+  return bindings({
+    bindings: 'podtap.node',
+    module_root: root,
+    try: [
+      ['module_root', 'build', 'Release', 'bindings'],
+      ['module_root', 'build', 'Debug', 'bindings'],
+      ['module_root', 'prebuilds', `${process.platform}-${process.arch}`, 'bindings'],
+    ],
+  });
+}
