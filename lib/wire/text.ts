@@ -1,0 +1,75 @@
+// Addresses as text. The decoders call these for every route and neighbour of a dump: hence the octet tables.
+import { isIPv4, isIPv6 } from 'node:net';
+
+const decimal = Array.from({ length: 256 }, (_, n) => String(n));
+const hex = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, '0'));
+
+/** inet_ntop(AF_INET). */
+export function formatIpv4(u8: Uint8Array, at: number): string {
+  return `${decimal[u8[at]!]}.${decimal[u8[at + 1]!]}.${decimal[u8[at + 2]!]}.${decimal[u8[at + 3]!]}`;
+}
+
+/** inet_ntop(AF_INET6), in the form of RFC 5952: lower case, the longest run of zero groups (two at least) shortened. */
+export function formatIpv6(u8: Uint8Array, at: number): string {
+  let bestStart = -1;
+  let bestLength = 1;
+  let run = 0;
+  for (let group = 0; group < 8; group++) {
+    run = u8[at + 2 * group] === 0 && u8[at + 2 * group + 1] === 0 ? run + 1 : 0;
+    if (run > bestLength) {
+      bestLength = run;
+      bestStart = group - run + 1;
+    }
+  }
+  // ::ffff:0:0/96 is written with dots, as inet_ntop(3) does.
+  if (bestStart === 0 && bestLength === 5 && u8[at + 10] === 255 && u8[at + 11] === 255) return `::ffff:${formatIpv4(u8, at + 12)}`;
+  let text = '';
+  for (let group = 0; group < 8; group++) {
+    if (group === bestStart) {
+      text += group === 0 ? '::' : ':';
+      group += bestLength - 1;
+      continue;
+    }
+    text += ((u8[at + 2 * group]! << 8) | u8[at + 2 * group + 1]!).toString(16);
+    if (group < 7) text += ':';
+  }
+  return text;
+}
+
+/** Text of 4 or 16 bytes; undefined for any other length. */
+export function formatIp(u8: Uint8Array, at: number, length: number): string | undefined {
+  return length === 4 ? formatIpv4(u8, at) : length === 16 ? formatIpv6(u8, at) : undefined;
+}
+
+/** 4 or 16 bytes, or undefined where the text is no address. Zones (fe80::1%eth0) are refused. */
+export function parseIp(text: string): Uint8Array | undefined {
+  if (isIPv4(text)) return Uint8Array.from(text.split('.'), Number);
+  if (!isIPv6(text) || text.includes('%')) return undefined;
+  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(text);
+  const tail = dotted ? parseIp(dotted[2]!)! : undefined;
+  const plain = tail ? `${dotted![1]}${hex[tail[0]!]}${hex[tail[1]!]}:${hex[tail[2]!]}${hex[tail[3]!]}` : text;
+  const [head = '', rest] = plain.split('::');
+  const before = head === '' ? [] : head.split(':');
+  const after = rest === undefined || rest === '' ? [] : rest.split(':');
+  const groups = [...before, ...Array<string>(8 - before.length - after.length).fill('0'), ...after];
+  const bytes = new Uint8Array(16);
+  groups.forEach((group, index) => {
+    const value = parseInt(group, 16);
+    bytes[2 * index] = value >> 8;
+    bytes[2 * index + 1] = value & 255;
+  });
+  return bytes;
+}
+
+/** A link-layer address of any length, in lower case: 02:00:00:00:00:22. */
+export function formatMac(u8: Uint8Array, at: number, length: number): string {
+  if (length === 0) return '';
+  let text = hex[u8[at]!]!;
+  for (let index = 1; index < length; index++) text += `:${hex[u8[at + index]!]}`;
+  return text;
+}
+
+export function parseMac(text: string): Uint8Array | undefined {
+  if (!/^[0-9a-f]{1,2}(:[0-9a-f]{1,2})*$/i.test(text)) return undefined;
+  return Uint8Array.from(text.split(':'), (octet) => parseInt(octet, 16));
+}
