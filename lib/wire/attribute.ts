@@ -4,6 +4,7 @@
 // Decoding never fails: what is unknown, or has not the length that its format asks for, is kept as bytes in `unknown`; a length
 // that runs out of the nest ends that nest. Structs longer than ours are accepted (newer kernels append fields).
 import { type Bytes, littleEndian } from './bytes.js';
+import { type Naming, flagBits, flagNames } from './names.js';
 import { formatIp, formatMac, parseIp, parseMac } from './text.js';
 import type { Writer } from './writer.js';
 
@@ -18,7 +19,7 @@ export interface Unknown {
 
 // A number for each format, so that the decoder is one switch: functions kept in the tables made it several times slower.
 // prettier-ignore
-const enum Tag { U8, U16, U32, U64, S32, BE16, BE32, BE64, String, Bytes, Flag, Mac, Ip, Struct, Nested, List, Kinded }
+const enum Tag { U8, U16, U32, U64, S32, BE16, BE32, BE64, String, Bytes, Flag, Mac, Ip, Struct, Nested, List, Kinded, Headed, Numbers, Mapped, Unread }
 
 /** How the bytes of an attribute are read and written. */
 export interface Format<T> {
@@ -28,12 +29,21 @@ export interface Format<T> {
   readonly layout: StructLayout;
   readonly table: AnyTable | undefined;
   readonly kinds: Kinds | undefined;
+  readonly mapping: Mapping | undefined;
   readonly repeated: boolean;
   readonly value?: T; // never there: it carries the type
 }
 
 function format<T>(tag: Tag, size: number, more: Partial<Format<T>> = {}): Format<T> {
-  return { tag, size, layout: more.layout ?? [], table: more.table, kinds: more.kinds, repeated: more.repeated ?? false };
+  return {
+    tag,
+    size,
+    layout: more.layout ?? [],
+    table: more.table,
+    kinds: more.kinds,
+    mapping: more.mapping,
+    repeated: more.repeated ?? false,
+  };
 }
 
 export const u8 = format<number>(Tag.U8, 1);
@@ -81,6 +91,54 @@ export function kinded<const K extends Kinds['formats']>(by: string, formats: K)
   return format(Tag.Kinded, 0, { kinds: { by, formats } });
 }
 
+/** A struct with attributes behind it, as in a message: VETH_INFO_PEER. Written without NLA_F_NESTED, as ip(8) does. */
+export function headed<const L extends StructLayout, F extends Fields>(
+  layout: L,
+  table: Table<F>,
+): Format<Partial<StructValues<L>> & Values<Table<F>>> {
+  return format(Tag.Headed, 0, { layout, table });
+}
+
+/** A C array of 32-bit numbers; `of` is u32 or s32. */
+export function numbers(of: Format<number>): Format<readonly number[]> {
+  return format(Tag.Numbers, 0, { mapping: { of, read: same, write: same } });
+}
+
+/** A value in another form than the bytes'. Dumps of many messages call `read`: it must not throw; undefined says that the bytes do not fit. */
+export function mapped<T, U>(of: Format<T>, read: (value: T) => U | undefined, write: (value: U) => T): Format<U> {
+  return format(Tag.Mapped, of.size, { mapping: { of, read, write } as unknown as Mapping });
+}
+
+/** A number by its name; one without a name as its digits. */
+export function named<N extends string>(of: Format<number>, naming: Naming<N>): Format<string> {
+  return mapped<number, string>(
+    of,
+    (number) => naming.name(number),
+    (name) => naming.number(name),
+  );
+}
+
+/** The names of the bits that are set; bits without a name as hexadecimal. */
+export function bits(of: Format<number>, names: Readonly<Record<string, number>>): Format<readonly string[]> {
+  return mapped<number, readonly string[]>(
+    of,
+    (number) => flagNames(names, number),
+    (given) => flagBits(names, given),
+  );
+}
+
+/** Known, but neither kept nor written: padding, and what another attribute says better. */
+export const unread = format<undefined>(Tag.Unread, 0);
+
+interface Mapping {
+  readonly of: Format<unknown>;
+  readonly read: (value: unknown) => unknown;
+  readonly write: (value: unknown) => unknown;
+}
+function same(value: unknown): unknown {
+  return value;
+}
+
 interface Kinds {
   readonly by: string;
   readonly formats: Readonly<Record<string, Format<unknown>>>;
@@ -105,7 +163,8 @@ interface Field {
   readonly format: Format<unknown>;
 }
 
-export type Values<T> = T extends Table<infer F> ? { readonly [N in keyof F]?: ValueOf<F[N][1]> } & { readonly unknown?: readonly Unknown[] | undefined } : never;
+export type Values<T> =
+  T extends Table<infer F> ? { readonly [N in keyof F]?: ValueOf<F[N][1]> } & { readonly unknown?: readonly Unknown[] | undefined } : never;
 type ValueOf<F> = (F extends Format<infer T> ? T : never) | undefined;
 
 export function table<const F extends Fields>(prefix: string, fields: F): Table<F> {
@@ -170,7 +229,9 @@ export function decode<F extends Fields>(table: Table<F>, from: Bytes, start: nu
     const type = from.u16[(at >> 1) + 1]!;
     const field = table.byType[type & NLA_TYPE_MASK];
     const value = field === undefined ? undefined : read(field.format, from, at + 4, at + length, values);
-    if (value === undefined) (unknown ??= []).push({ type, data: from.slice(at + 4, at + length) });
+    if (value === UNREAD) {
+      // nothing to keep
+    } else if (value === undefined) (unknown ??= []).push({ type, data: from.slice(at + 4, at + length) });
     else if (field!.format.repeated) ((values[field!.name] ??= []) as unknown[]).push(value);
     else values[field!.name] = value;
     at += (length + 3) & ~3;
@@ -180,9 +241,10 @@ export function decode<F extends Fields>(table: Table<F>, from: Bytes, start: nu
 }
 
 /** The values of a table by attribute number; what is not known stands at 0. */
-export type Slots<T> = T extends Table<infer F>
-  ? { readonly [N in keyof F as F[N][0]]?: ValueOf<F[N][1]> } & { readonly 0?: readonly Unknown[] | undefined }
-  : never;
+export type Slots<T> =
+  T extends Table<infer F>
+    ? { readonly [N in keyof F as F[N][0]]?: ValueOf<F[N][1]> } & { readonly 0?: readonly Unknown[] | undefined }
+    : never;
 
 const slots: unknown[] = [];
 
@@ -200,13 +262,16 @@ export function decodeSlots<F extends Fields>(table: Table<F>, from: Bytes, star
     const type = from.u16[(at >> 1) + 1]!;
     const field = byType[type & NLA_TYPE_MASK];
     const value = field === undefined ? undefined : read(field.format, from, at + 4, at + length, none);
-    if (value === undefined) ((slots[0] ??= []) as Unknown[]).push({ type, data: from.slice(at + 4, at + length) });
+    if (value === UNREAD) {
+      // nothing to keep
+    } else if (value === undefined) ((slots[0] ??= []) as Unknown[]).push({ type, data: from.slice(at + 4, at + length) });
     else slots[field!.type] = value;
     at += (length + 3) & ~3;
   }
   return slots as Slots<Table<F>>;
 }
 const none = {};
+const UNREAD = Symbol('unread');
 
 /** The attributes that a value of a `bytes` attribute holds. */
 export function decodeBytes<F extends Fields>(table: Table<F>, from: Bytes): Values<Table<F>> {
@@ -248,7 +313,30 @@ function read(format: Format<unknown>, from: Bytes, start: number, end: number, 
       return readList(format.table!, from, start, end);
     case Tag.Kinded:
       return read(resolve(format, siblings), from, start, end, siblings);
+    case Tag.Headed: {
+      const size = alignTo(structSize(format.layout), 4);
+      return length < size
+        ? undefined
+        : { ...decodeStruct(format.layout, from, start, end), ...decode(format.table!, from, start + size, end) };
+    }
+    case Tag.Numbers:
+      return readNumbers(format.mapping!.of.tag, from, start, end);
+    case Tag.Mapped: {
+      const { of, read: map } = format.mapping!;
+      const value = read(of, from, start, end, siblings);
+      return value === undefined ? undefined : map(value);
+    }
+    case Tag.Unread:
+      return UNREAD;
   }
+}
+
+/** undefined where the last one is cut off, so that nothing is lost. */
+function readNumbers(tag: Tag, from: Bytes, start: number, end: number): number[] | undefined {
+  if ((end - start) % 4 !== 0) return undefined;
+  const values: number[] = [];
+  for (let at = start >> 2; at < end >> 2; at++) values.push(tag === Tag.S32 ? from.u32[at]! | 0 : from.u32[at]!);
+  return values;
 }
 
 function readList(table: AnyTable, from: Bytes, start: number, end: number): unknown[] {
@@ -319,9 +407,15 @@ export function encode<F extends Fields>(table: Table<F>, to: Writer, values: Va
 function write(format: Format<unknown>, to: Writer, type: number, value: unknown, siblings: Readonly<Record<string, unknown>>): void {
   if (format.tag === Tag.Kinded) {
     // Bytes of a kind without a table are a nest, as far as one knows: link info data and tc options are.
-    return value instanceof Uint8Array ? to.attribute(type | NLA_F_NESTED, value) : write(resolve(format, siblings), to, type, value, siblings);
+    return value instanceof Uint8Array
+      ? to.attribute(type | NLA_F_NESTED, value)
+      : write(resolve(format, siblings), to, type, value, siblings);
   }
-  if (format.tag === Tag.Flag && value === false) return;
+  if (format.tag === Tag.Mapped) {
+    const { of, write: map } = format.mapping!;
+    return write(of, to, type, map(value), siblings);
+  }
+  if ((format.tag === Tag.Flag && value === false) || format.tag === Tag.Unread) return;
   const start = to.beginAttribute(format.tag === Tag.Nested || format.tag === Tag.List ? type | NLA_F_NESTED : type);
   switch (format.tag) {
     case Tag.String:
@@ -334,7 +428,7 @@ function write(format: Format<unknown>, to: Writer, type: number, value: unknown
     case Tag.Flag:
       break;
     case Tag.Mac:
-      to.bytes(fits(parseMac(value as string), value));
+      if (value !== '') to.bytes(fits(parseMac(value as string), value)); // devices without addresses have neighbours with an empty one
       break;
     case Tag.Ip:
       to.bytes(fits(parseIp(value as string), value));
@@ -344,6 +438,14 @@ function write(format: Format<unknown>, to: Writer, type: number, value: unknown
       break;
     case Tag.Nested:
       encode(format.table!, to, value as Values<AnyTable>);
+      break;
+    case Tag.Headed:
+      encodeStruct(format.layout, to, value as Record<string, number | bigint>);
+      to.pad(start + 4 + alignTo(structSize(format.layout), 4));
+      encode(format.table!, to, value as Values<AnyTable>);
+      break;
+    case Tag.Numbers:
+      for (const number of value as readonly number[]) to.u32(number);
       break;
     case Tag.List:
       (value as readonly Values<AnyTable>[]).forEach((each, index) => {
@@ -384,42 +486,105 @@ function writeNumber(tag: Tag, to: Writer, value: number | bigint): void {
 
 // ------------------------------------------------------------------ names
 
-/** The kernel's name of the attribute whose header is at `offset`: 'IFLA_LINKINFO.IFLA_INFO_DATA.IFLA_BR_AGEING_TIME'. */
-export function nameAt(table: AnyTable, from: Bytes, start: number, end: number, offset: number): string | undefined {
+/** One attribute of a nest: for errors and for the debug print. */
+export interface Attribute {
+  /** 'IFLA_MTU'; 'IFLA_99' where the number is not known. */
+  readonly name: string;
+  /** Of its header, and the end of its payload. */
+  readonly at: number;
+  readonly end: number;
+  /** The attributes in it; `start` is behind the struct that may stand before them. */
+  readonly inner?: { readonly table: AnyTable; readonly start: number; readonly layout?: StructLayout };
+  /** In it are nests of one kind, with numbers for names. */
+  readonly list?: boolean;
+  /** Its value, where it holds no attributes. */
+  value(): unknown;
+}
+
+/** Every attribute of a nest, known or not, until `visit` returns false. */
+export function eachAttribute(
+  table: AnyTable,
+  from: Bytes,
+  start: number,
+  end: number,
+  visit: (attribute: Attribute) => boolean | void,
+): void {
   const seen: Record<string, unknown> = {};
   let at = start;
-  while (at + 4 <= end && at <= offset) {
+  while (at + 4 <= end) {
     const length = from.u16[at >> 1]!;
-    if (length < 4 || at + length > end) return undefined;
-    const type = from.u16[(at >> 1) + 1]! & NLA_TYPE_MASK;
-    const field = table.byType[type];
-    const name = field === undefined ? `${table.prefix}_${type}` : attributeName(table, field.name);
-    if (at === offset) return name;
-    if (field !== undefined) {
-      const of = resolve(field.format, seen);
-      if (offset < at + length) {
-        const inner = of.table === undefined ? undefined : innerName(of, from, at + 4, at + length, offset);
-        return inner === undefined ? name : `${name}.${inner}`;
-      }
-      if (of.tag === Tag.String) seen[field.name] = readString(from, at + 4, at + length);
-    }
+    if (length < 4 || at + length > end) return;
+    const field = table.byType[from.u16[(at >> 1) + 1]! & NLA_TYPE_MASK];
+    const of = field === undefined ? bytes : resolve(field.format, seen);
+    const attribute: Attribute = {
+      name: field === undefined ? `${table.prefix}_${from.u16[(at >> 1) + 1]! & NLA_TYPE_MASK}` : attributeName(table, field.name),
+      at,
+      end: at + length,
+      value: ((body: number, end: number) => () => {
+        const value = read(of, from, body, end, seen);
+        return value === undefined || value === UNREAD ? from.slice(body, end) : value;
+      })(at + 4, at + length),
+      ...innerOf(of, at + 4),
+    };
+    if (visit(attribute) === false) return;
+    if (of.tag === Tag.String) seen[field!.name] = attribute.value();
     at += (length + 3) & ~3;
   }
-  return undefined;
+}
+
+function innerOf(of: Format<unknown>, start: number): Pick<Attribute, 'inner' | 'list'> {
+  if (of.table === undefined) return {};
+  if (of.tag === Tag.Headed) return { inner: { table: of.table, start: start + alignTo(structSize(of.layout), 4), layout: of.layout } };
+  return { inner: { table: of.table, start }, list: of.tag === Tag.List };
+}
+
+/** The nests of a list, with their numbers. */
+export function eachOfList(from: Bytes, start: number, end: number, visit: (number: number, start: number, end: number) => void): void {
+  for (let at = start; at + 4 <= end; at += (from.u16[at >> 1]! + 3) & ~3) {
+    const length = from.u16[at >> 1]!;
+    if (length < 4 || at + length > end) return;
+    visit(from.u16[(at >> 1) + 1]! & NLA_TYPE_MASK, at + 4, at + length);
+  }
+}
+
+/** Where `offset` is: the attributes around it and the one whose header is there, outermost first. Empty where there is none. */
+export function pathAt(table: AnyTable, from: Bytes, start: number, end: number, offset: number): readonly Attribute[] {
+  let path: readonly Attribute[] = [];
+  eachAttribute(table, from, start, end, (attribute) => {
+    if (offset >= attribute.end) return true;
+    if (offset < attribute.at) return false;
+    const { inner } = attribute;
+    let within: readonly Attribute[] = [];
+    if (inner !== undefined && offset > attribute.at) {
+      if (attribute.list !== true) within = pathAt(inner.table, from, inner.start, attribute.end, offset);
+      else
+        eachOfList(
+          from,
+          inner.start,
+          attribute.end,
+          (_, at, end) => void (offset >= at && offset < end && (within = pathAt(inner.table, from, at, end, offset))),
+        );
+    }
+    path = [attribute, ...within];
+    return false;
+  });
+  return path;
+}
+
+/** The kernel's name of the attribute whose header is at `offset`: 'IFLA_LINKINFO.IFLA_INFO_DATA.IFLA_BR_AGEING_TIME'. */
+export function nameAt(table: AnyTable, from: Bytes, start: number, end: number, offset: number): string | undefined {
+  const path = pathAt(table, from, start, end, offset);
+  return path.length === 0 ? undefined : path.map(({ name }) => name).join('.');
 }
 
 export function attributeName(table: AnyTable, field: string): string {
   return `${table.prefix}_${field.toUpperCase()}`;
 }
 
-function innerName(of: Format<unknown>, from: Bytes, start: number, end: number, offset: number): string | undefined {
-  if (of.tag !== Tag.List) return nameAt(of.table!, from, start, end, offset);
-  for (let at = start; at + 4 <= end; at += (from.u16[at >> 1]! + 3) & ~3) {
-    const length = from.u16[at >> 1]!;
-    if (length < 4) return undefined;
-    if (offset > at && offset < at + length) return nameAt(of.table!, from, at + 4, at + length, offset);
-  }
-  return undefined;
+/** The name of an attribute by its number, of one that is missing, say. */
+export function typeName(table: AnyTable, type: number): string {
+  const field = table.byType[type];
+  return field === undefined ? `${table.prefix}_${type}` : attributeName(table, field.name);
 }
 
 function resolve(of: Format<unknown>, siblings: Readonly<Record<string, unknown>>): Format<unknown> {
