@@ -1,0 +1,76 @@
+// What the machine must have, and how it gets it: by apt as root on Debian and Ubuntu, else by the one line that is printed.
+import { accessSync, constants, existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { step, Stop } from './steps.mjs';
+
+/** Where Node keeps its own headers; the addon is built against these, and nothing is ever downloaded. */
+export const nodeDirectory = dirname(dirname(process.execPath));
+
+/** @typedef {{ what: string, package: string, present: () => boolean }} Need */
+
+/** @type {Readonly<Record<string, readonly Need[]>>} */
+export const needs = {
+  build: [
+    program('g++', 'g++', process.env.CXX),
+    program('make', 'make'),
+    program('python3', 'python3'),
+    { what: "Node's headers", package: 'libnode-dev', present: () => existsSync(join(nodeDirectory, 'include/node/node_api.h')) },
+  ],
+  // The tests' oracles, and what gives each test file its namespace.
+  tests: [
+    program('ip', 'iproute2'),
+    program('strace', 'strace'),
+    program('unshare', 'util-linux'),
+    program('setpriv', 'util-linux'),
+    program('mount', 'mount'),
+  ],
+  cmake: [program('cmake', 'cmake')],
+};
+
+/**
+ * @param {string} name
+ * @param {string} debianPackage
+ * @param {string} [instead] what the environment names instead
+ * @returns {Need}
+ */
+function program(name, debianPackage, instead) {
+  return { what: name, package: debianPackage, present: () => inPath(instead?.split(' ')[0] || name) };
+}
+
+/** @param {string} name */
+function inPath(name) {
+  const path = `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`;
+  return path.split(':').some((directory) => executable(join(directory, name))) || (name.includes('/') && executable(name));
+}
+
+/** @param {string} file */
+function executable(file) {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @param {readonly Need[]} list */
+export async function provide(list) {
+  const missing = list.filter((need) => !need.present());
+  if (missing.length === 0) return;
+  const packages = [...new Set(missing.map((need) => need.package))];
+  const what = missing.map((need) => need.what).join(', ');
+  if (process.getuid?.() === 0 && inPath('apt-get')) {
+    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+    await step('package lists', 'apt-get', ['update', '-q'], { env });
+    await step(`installed ${packages.join(' ')}`, 'apt-get', ['install', '-qy', '--no-install-recommends', ...packages], { env });
+  }
+  const still = missing.filter((need) => !need.present());
+  if (still.length === 0) return;
+  if (still.some((need) => need.package === 'libnode-dev')) {
+    console.error(
+      `Node's headers are not in ${nodeDirectory}/include/node, where this node (${process.execPath}) keeps them: install libnode-dev beside Debian's nodejs, or use a nodejs package or archive that brings them.`,
+    );
+  }
+  console.error(`missing: ${what}. Install with:\n  sudo apt-get install -y ${packages.join(' ')}`);
+  throw new Stop('needs');
+}

@@ -1,0 +1,21 @@
+// npm run scene 3: runs examples/scene-3-*.ts, compiled.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { prepare } from './prepare.mjs';
+import { main, root } from './steps.mjs';
+
+await main(async () => {
+  const [number, ...rest] = process.argv.slice(2);
+  await prepare();
+  const folder = join(root, 'dist/examples');
+  const scenes = existsSync(folder) ? readdirSync(folder).filter((file) => /^scene-\d+-.*\.js$/.test(file)) : [];
+  const scene = scenes.find((file) => file.startsWith(`scene-${number}-`));
+  if (scene === undefined) {
+    const known = scenes.map((file) => file.replace(/^scene-(\d+)-(.*)\.js$/, '  $1  $2')).sort((a, b) => parseInt(a) - parseInt(b));
+    console.error(`usage: npm run scene <number>\n${known.join('\n')}`);
+    return 2;
+  }
+  const child = spawn(process.execPath, ['--enable-source-maps', join(folder, scene), ...rest], { stdio: 'inherit' });
+  return await new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1)));
+});

@@ -1,0 +1,99 @@
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+/** Whose lack it is, and what finds out: undefined where it is there, else what was said instead. */
+interface Probe {
+  readonly of: 'kernel' | 'machine' | 'user';
+  readonly missing: () => string | undefined;
+}
+
+/** The only reasons for which a test may be skipped. Each is probed, in a namespace of its own. */
+const probes = {
+  bond: linkKind('type bond'),
+  bridge: linkKind('type bridge'),
+  dummy: linkKind('type dummy'),
+  ifb: linkKind('type ifb'),
+  ipvlan: linkKind('link v0 type ipvlan'),
+  macvlan: linkKind('link v0 type macvlan'),
+  macvtap: linkKind('link v0 type macvtap'),
+  netkit: linkKind('type netkit'),
+  vlan: linkKind('link v0 type vlan id 7'),
+  vrf: linkKind('type vrf table 7'),
+  vxlan: linkKind('type vxlan id 7 dstport 8472'),
+
+  clsact: kernel('tc qdisc add dev v0 clsact'),
+  flower: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress protocol ip flower ip_proto tcp action drop'),
+  fq_codel: kernel('tc qdisc add dev v0 root fq_codel'),
+  htb: kernel('tc qdisc add dev v0 root handle 1: htb'),
+  matchall: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress matchall action drop'),
+  tbf: kernel('tc qdisc add dev v0 root tbf rate 1mbit burst 10kb latency 10ms'),
+
+  nft: command('nft', 'nft list ruleset'),
+  iptables: command('iptables', 'iptables -t nat -S'),
+
+  tun: { of: 'user', missing: () => attempt(() => closeSync(openSync('/dev/net/tun', 'r+'))) },
+  root: { of: 'user', missing: () => (isRoot() ? undefined : 'this is root of a user namespace, or nobody') },
+} satisfies Record<string, Probe>;
+
+export type Feature = keyof typeof probes;
+
+const known = new Map<string, string | false>();
+
+/**
+ * For `t.test(name, { skip: requires('dummy') }, ...)`: false where everything is there, else the reason in the one form
+ * that `npm test` takes. It probes again at the end, and a skip that was not needed is a failure.
+ */
+export function requires(...features: readonly Feature[]): string | false {
+  for (const feature of features) {
+    let reason = known.get(feature);
+    if (reason === undefined) {
+      const missing = probes[feature].missing();
+      reason = missing === undefined ? false : `${probes[feature].of} lacks ${feature}: ${missing}`;
+      known.set(feature, reason);
+    }
+    if (reason !== false) return reason;
+  }
+  return false;
+}
+
+function linkKind(kind: string): Probe {
+  return kernel(`ip link add x0 ${kind}`);
+}
+
+/** A script that succeeds where the kernel can, run where there is a veth v0 and nothing else. */
+function kernel(script: string): Probe {
+  return { of: 'kernel', missing: () => shell(script) };
+}
+
+function command(name: string, script: string): Probe {
+  return { of: 'machine', missing: () => shell(`command -v ${name} >/dev/null || { echo not installed >&2; exit 1; }; ${script}`) };
+}
+
+function shell(script: string): string | undefined {
+  const line = `ip link add v0 type veth peer name v1; ${script}`;
+  const { status, stderr, error } = spawnSync('unshare', ['--net', 'sh', '-ec', line], { encoding: 'utf8' });
+  if (error) throw error;
+  return status === 0 ? undefined : stderr.trim().replace(/\s+/g, ' ');
+}
+
+function attempt(action: () => void): string | undefined {
+  try {
+    action();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** bpf(2) asks for capabilities in the first user namespace, whose map is the whole range. */
+function isRoot(): boolean {
+  const map = '/proc/self/uid_map';
+  return process.getuid?.() === 0 && existsSync(map) && /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync(map, 'latin1'));
+}
+
+// node --require test/support/netns.cjs dist/test/support/requires.js dummy vlan: those that are there.
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const asked = process.argv.slice(2).filter((name): name is Feature => name in probes);
+  process.stdout.write(JSON.stringify(asked.filter((feature) => requires(feature) === false)));
+}
