@@ -4,7 +4,7 @@
 const { readFileSync, readdirSync, readlinkSync, writeSync } = require('node:fs');
 
 // The runtime makes these as it goes; podtap's own ones are counted by the addon (openDescriptors).
-const runtimeDescriptor = /^(pipe:|anon_inode:\[(eventpoll|eventfd|io_uring|signalfd)\])/;
+const runtimeDescriptor = /^(\/dev\/null$|pipe:|anon_inode:\[(eventpoll|eventfd|io_uring|signalfd)\])/;
 // libuv's pool, a loader's worker; the addon's threads live as long as the environment does, and are few.
 const spareThreads = 12;
 

@@ -1,0 +1,83 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync, readdirSync, realpathSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { publint } from 'publint';
+import { formatMessage } from 'publint/utils';
+import t from 'tap';
+import { root } from '../support/root.js';
+
+// What users get: the tarball, installed into an empty project, without a compiler, a script or a network.
+
+interface Manifest {
+  readonly dependencies: Readonly<Record<string, string>>;
+}
+
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest;
+const project = realpathSync(t.testdir({ 'package.json': '{ "name": "user", "private": true, "type": "module" }' }));
+const installed = join(project, 'node_modules/podtap');
+
+function npm(...args: readonly string[]): string {
+  return execFileSync('npm', [...args, '--offline', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: project, encoding: 'utf8' });
+}
+
+/** What an entry point exports in this tree. */
+async function exported(file: string): Promise<readonly string[]> {
+  return Object.keys((await import(join(root, 'dist/lib', file))) as object).sort();
+}
+
+/** Runs a module of the user's that prints JSON. */
+function evaluate(name: string, code: string): unknown {
+  writeFileSync(join(project, name), code);
+  return JSON.parse(execFileSync(process.execPath, [name], { cwd: project, encoding: 'utf8' }));
+}
+
+await t.test('packs', async (t) => {
+  npm('pack', root, '--pack-destination', project);
+  // Its dependencies come from this tree instead of a registry: packed as they are installed here.
+  for (const name of [...Object.keys(manifest.dependencies), 'file-uri-to-path']) {
+    npm('pack', join(root, 'node_modules', name), '--pack-destination', project, '--ignore-scripts');
+  }
+  t.equal(readdirSync(project).filter((file) => /^podtap-.*\.tgz$/.test(file)).length, 1);
+});
+
+await t.test('installs without a script', async (t) => {
+  const tarballs = readdirSync(project).filter((file) => file.endsWith('.tgz'));
+  npm('install', '--ignore-scripts', ...tarballs.map((file) => `./${file}`));
+  t.same(readdirSync(installed).sort(), ['README.md', 'binding.gyp', 'dist', 'native', 'package.json', 'prebuilds']);
+  t.same(readdirSync(join(installed, 'dist')), ['lib']);
+});
+
+await t.test('import() and require() give the same names', async (t) => {
+  for (const [specifier, file] of [
+    ['podtap', 'index.js'],
+    ['podtap/lab', 'lab/index.js'],
+  ] as const) {
+    const names = await exported(file);
+    t.not(names.length, 0);
+    const print = 'console.log(JSON.stringify(Object.keys(all).filter((name) => name !== "__esModule").sort()));';
+    t.same(evaluate('import.mjs', `import * as all from '${specifier}'; ${print}`), names);
+    t.same(evaluate('require.cjs', `const all = require('${specifier}'); ${print}`), names);
+  }
+});
+
+await t.test('the addon is found in the package', async (t) => {
+  const code = `import { Netns } from 'podtap'; const netns = await Netns.current(); console.log(JSON.stringify(typeof netns.id.inode)); await netns.close();`;
+  t.equal(evaluate('addon.mjs', code), 'bigint');
+});
+
+await t.test('types resolve with an older lib', async (t) => {
+  writeFileSync(join(project, 'consumer.ts'), `import { Netns } from 'podtap';\nexport const netns: Promise<Netns> = Netns.current();\n`);
+  const options = { module: 'nodenext', target: 'es2022', lib: ['es2022'], strict: true, noEmit: true, types: ['node'] };
+  const compilerOptions = { ...options, typeRoots: [join(root, 'node_modules/@types')] };
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['consumer.ts'] }));
+  execFileSync(process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js')], { cwd: project, stdio: 'inherit' });
+  t.pass();
+});
+
+await t.test('publint finds nothing', async (t) => {
+  const { messages, pkg } = await publint({ pkgDir: installed, pack: false, strict: true });
+  t.same(
+    messages.map((message) => formatMessage(message, pkg)),
+    [],
+  );
+});
