@@ -157,7 +157,9 @@ export function errnoMessage(errno: number): string {
   return errors[Math.abs(errno)]?.[1] ?? `unknown error ${Math.abs(errno)}`;
 }
 
-const numbers: Readonly<Record<string, number>> = Object.fromEntries(Object.entries(errors).map(([number, [code]]) => [code, Number(number)]));
+const numbers: Readonly<Record<string, number>> = Object.fromEntries(
+  Object.entries(errors).map(([number, [code]]) => [code, Number(number)]),
+);
 
 /** 19 for 'ENODEV'; undefined where Linux has no such error. */
 export function errnoNumber(code: string): number | undefined {
