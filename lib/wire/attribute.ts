@@ -59,6 +59,8 @@ export const be64 = format<bigint>(Tag.BE64, 8);
 /** The terminating NUL is written, and not read. */
 export const string = format<string>(Tag.String, 0);
 export const bytes = format<Uint8Array>(Tag.Bytes, 0);
+/** Attributes that are kept as bytes; NLA_F_NESTED is set when they are written. */
+export const nest = format<Uint8Array>(Tag.Kinded, 0, { kinds: { by: '', formats: {} } });
 /** Present or absent, without a value; `false` is not written. */
 export const flag = format<boolean>(Tag.Flag, 0);
 /** A link-layer address of any length. */
@@ -67,8 +69,11 @@ export const mac = format<string>(Tag.Mac, 0);
 export const ip = format<string>(Tag.Ip, 4);
 
 /** A C struct: fields in order, aligned as C does. */
-export function struct<const L extends StructLayout>(layout: L): Format<StructValues<L>> {
-  return format(Tag.Struct, 0, { layout });
+export function struct<const L extends StructLayout>(layout: L): StructFormat<StructValues<L>> {
+  return format(Tag.Struct, 0, { layout }) as StructFormat<StructValues<L>>;
+}
+export interface StructFormat<T> extends Format<T> {
+  readonly tag: Tag.Struct;
 }
 
 /** Attributes within an attribute; NLA_F_NESTED is set when it is written. */
@@ -240,11 +245,12 @@ export function decode<F extends Fields>(table: Table<F>, from: Bytes, start: nu
   return values as Values<Table<F>>;
 }
 
-/** The values of a table by attribute number; what is not known stands at 0. */
+/** The values of a table by attribute number; what is not known stands at 0. For a struct: where it begins, to be read with `structLength`. */
 export type Slots<T> =
   T extends Table<infer F>
-    ? { readonly [N in keyof F as F[N][0]]?: ValueOf<F[N][1]> } & { readonly 0?: readonly Unknown[] | undefined }
+    ? { readonly [N in keyof F as F[N][0]]?: SlotOf<F[N][1]> } & { readonly 0?: readonly Unknown[] | undefined }
     : never;
+type SlotOf<F> = F extends StructFormat<unknown> ? number | undefined : ValueOf<F>;
 
 const slots: unknown[] = [];
 
@@ -261,7 +267,8 @@ export function decodeSlots<F extends Fields>(table: Table<F>, from: Bytes, star
     if (length < 4 || at + length > end) break;
     const type = from.u16[(at >> 1) + 1]!;
     const field = byType[type & NLA_TYPE_MASK];
-    const value = field === undefined ? undefined : read(field.format, from, at + 4, at + length, none);
+    const value =
+      field === undefined ? undefined : field.format.tag === Tag.Struct ? at + 4 : read(field.format, from, at + 4, at + length, none);
     if (value === UNREAD) {
       // nothing to keep
     } else if (value === undefined) ((slots[0] ??= []) as Unknown[]).push({ type, data: from.slice(at + 4, at + length) });
@@ -271,6 +278,12 @@ export function decodeSlots<F extends Fields>(table: Table<F>, from: Bytes, star
   return slots as Slots<Table<F>>;
 }
 const none = {};
+
+/** The length of the struct that `decodeSlots` found at `at`. */
+export function structLength(from: Bytes, at: number): number {
+  return from.u16[(at - 4) >> 1]! - 4;
+}
+
 const UNREAD = Symbol('unread');
 
 /** The attributes that a value of a `bytes` attribute holds. */
@@ -300,7 +313,7 @@ function read(format: Format<unknown>, from: Bytes, start: number, end: number, 
     case Tag.Bytes:
       return from.slice(start, end);
     case Tag.Flag:
-      return true;
+      return length === 0 || from.u8[start] !== 0; // some are told as a byte: IFLA_VXLAN_TTL_INHERIT
     case Tag.Mac:
       return formatMac(from.u8, start, length);
     case Tag.Ip:
@@ -533,6 +546,7 @@ export function eachAttribute(
 }
 
 function innerOf(of: Format<unknown>, start: number): Pick<Attribute, 'inner' | 'list'> {
+  if (of.tag === Tag.Mapped) return innerOf(of.mapping!.of, start);
   if (of.table === undefined) return {};
   if (of.tag === Tag.Headed) return { inner: { table: of.table, start: start + alignTo(structSize(of.layout), 4), layout: of.layout } };
   return { inner: { table: of.table, start }, list: of.tag === Tag.List };

@@ -1,16 +1,57 @@
-// Addresses as text. The decoders call these for every route and neighbour of a dump: hence the octet tables.
+// Addresses as text. The decoders call these for every route and neighbour of a dump, where making strings is most of the work:
+// hence the tables of pairs of octets, and the memory of addresses seen of late (the gateway of a thousand routes is one string).
 import { isIPv4, isIPv6 } from 'node:net';
 
 const decimal = Array.from({ length: 256 }, (_, n) => String(n));
 const hex = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, '0'));
+const shortHex = Array.from({ length: 256 }, (_, n) => n.toString(16));
+
+type Pairs = (string | undefined)[];
+/** '10.1.' by 10 and 1, and '0.2' by 0 and 2; filled as they are needed. */
+const firstPairs: (Pairs | undefined)[] = Array<undefined>(256).fill(undefined);
+const lastPairs: (Pairs | undefined)[] = Array<undefined>(256).fill(undefined);
+
+const RECENT = 256;
+const recentIpv4 = new Int32Array(RECENT); // at first 0.0.0.0, as its texts
+const recentIpv4Text: string[] = Array<string>(RECENT).fill('0.0.0.0');
 
 /** inet_ntop(AF_INET). */
 export function formatIpv4(u8: Uint8Array, at: number): string {
-  return `${decimal[u8[at]!]}.${decimal[u8[at + 1]!]}.${decimal[u8[at + 2]!]}.${decimal[u8[at + 3]!]}`;
+  const a = u8[at]!;
+  const b = u8[at + 1]!;
+  const c = u8[at + 2]!;
+  const d = u8[at + 3]!;
+  const word = (a << 24) | (b << 16) | (c << 8) | d;
+  const slot = a ^ b ^ c ^ d;
+  if (recentIpv4[slot] === word) return recentIpv4Text[slot]!;
+  const first = (firstPairs[a] ??= emptyPairs());
+  const last = (lastPairs[c] ??= emptyPairs());
+  const text = (first[b] ??= `${decimal[a]}.${decimal[b]}.`) + (last[d] ??= `${decimal[c]}.${decimal[d]}`);
+  recentIpv4[slot] = word;
+  recentIpv4Text[slot] = text;
+  return text;
 }
+
+function emptyPairs(): Pairs {
+  return Array<undefined>(256).fill(undefined);
+}
+
+const recentIpv6 = new Uint8Array(16 * RECENT);
+const recentIpv6Text: string[] = Array<string>(RECENT).fill('::');
 
 /** inet_ntop(AF_INET6), in the form of RFC 5952: lower case, the longest run of zero groups (two at least) shortened. */
 export function formatIpv6(u8: Uint8Array, at: number): string {
+  const slot = u8[at + 7]! ^ u8[at + 13]! ^ u8[at + 14]! ^ u8[at + 15]!;
+  let index = 0;
+  while (index < 16 && recentIpv6[16 * slot + index] === u8[at + index]) index++;
+  if (index === 16) return recentIpv6Text[slot]!;
+  const text = writeIpv6(u8, at);
+  for (index = 0; index < 16; index++) recentIpv6[16 * slot + index] = u8[at + index]!;
+  recentIpv6Text[slot] = text;
+  return text;
+}
+
+function writeIpv6(u8: Uint8Array, at: number): string {
   let bestStart = -1;
   let bestLength = 1;
   let run = 0;
@@ -30,7 +71,9 @@ export function formatIpv6(u8: Uint8Array, at: number): string {
       group += bestLength - 1;
       continue;
     }
-    text += ((u8[at + 2 * group]! << 8) | u8[at + 2 * group + 1]!).toString(16);
+    const high = u8[at + 2 * group]!;
+    const low = u8[at + 2 * group + 1]!;
+    text += high === 0 ? shortHex[low]! : shortHex[high]! + hex[low]!;
     if (group < 7) text += ':';
   }
   return text;

@@ -77,6 +77,9 @@ export class Writer {
     this.endAttribute(start);
   }
 
+  setU16(at: number, value: number): void {
+    this.#bytes.view.setUint16(at, value, littleEndian);
+  }
   setU32(at: number, value: number): void {
     this.#bytes.view.setUint32(at, value, littleEndian);
   }
