@@ -123,6 +123,8 @@ export interface NativeAddon {
   tunSetOffload(queue: Descriptor, offload: number): Promise<void>;
   tunSetVnetHeaderSize(queue: Descriptor, size: number): Promise<void>;
   tunSetQueue(queue: Descriptor, attached: boolean): Promise<void>;
+  /** Which device a descriptor of another process belongs to (pidfd_getfd(2), TUNGETIFF, TUNGETDEVNETNS). */
+  tunOf(pid: number, fd: number): Promise<{ name: string; netnsInode: bigint }>;
   packetOpen(netns: Descriptor, spec: PacketSpec): Promise<Descriptor>;
 }
 

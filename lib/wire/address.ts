@@ -143,3 +143,7 @@ export function encodeAddress(type: number, flags: number, ifindex: number, addr
 export function encodeAddressDump(flags: number, family: number, ifindex: number): Uint8Array {
   return encodeMessage(addressFamily, RTM_GETADDR, flags, { family, index: ifindex }, {});
 }
+
+export function isAddressFlag(name: string): boolean {
+  return Object.hasOwn(addressFlags, name) || /^0x[0-9a-f]+$/.test(name);
+}

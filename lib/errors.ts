@@ -1,0 +1,89 @@
+// The errors, in the shape of Node's own: `code` is stable and for programs, `message` is for people.
+
+/** What the kernel said about a netlink request beyond its errno (NLMSGERR_ATTR_*, netlink ext-ack). */
+export interface ExtendedAck {
+  readonly message?: string;
+  /** The attribute at fault, by its kernel name: 'IFLA_LINKINFO.IFLA_INFO_DATA.IFLA_BR_AGEING_TIME'. */
+  readonly attribute?: string;
+  /** Where that attribute stands in the request, in bytes. */
+  readonly offset?: number;
+  /** What the attribute may hold: type, minimum, maximum, length ... */
+  readonly policy?: object;
+  /** An attribute that should have been there. */
+  readonly missing?: string;
+}
+
+/** The kernel refused a netlink request. `errno` is negative, as in Node's own errors; `syscall` names the request: 'RTM_NEWLINK'. */
+export class NetlinkError extends Error {
+  override readonly name: string = 'NetlinkError';
+  readonly code: string;
+  readonly errno: number;
+  readonly syscall: string;
+  readonly extack?: ExtendedAck;
+  /** Which request of a batch failed. */
+  readonly index: number;
+
+  constructor(message: string, details: { code: string; errno: number; syscall: string; extack?: ExtendedAck | undefined; index?: number; cause?: unknown }) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = details.code;
+    this.errno = details.errno;
+    this.syscall = details.syscall;
+    if (details.extack !== undefined) this.extack = details.extack;
+    this.index = details.index ?? 0;
+  }
+}
+
+/** A dump changed under the reader more often than it was repeated (NLM_F_DUMP_INTR). `partial` is the last try: it may miss or repeat objects. */
+export class DumpInterruptedError extends Error {
+  override readonly name = 'DumpInterruptedError';
+  readonly code = 'ERR_DUMP_INTERRUPTED';
+
+  constructor(
+    readonly syscall: string,
+    readonly attempts: number,
+    readonly partial: readonly unknown[],
+  ) {
+    super(`${syscall}: the table changed during each of ${attempts} dumps; the last one, which may miss or repeat entries, is in \`partial\``);
+  }
+}
+
+/** The kernel, the machine or the operating system lacks something. */
+export class UnsupportedError extends Error {
+  override readonly name = 'UnsupportedError';
+  readonly code: string = 'ERR_UNSUPPORTED';
+  readonly feature: string;
+  readonly minimumKernel?: string;
+  readonly config?: string;
+
+  constructor(message: string, details: { feature: string; minimumKernel?: string; config?: string; cause?: unknown }) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.feature = details.feature;
+    if (details.minimumKernel !== undefined) this.minimumKernel = details.minimumKernel;
+    if (details.config !== undefined) this.config = details.config;
+  }
+}
+
+/** A failure that is neither the kernel's answer to a request nor a misuse: a system call, or the state of a handle. */
+export class PodtapError extends Error {
+  override readonly name = 'PodtapError';
+  readonly code: string;
+  readonly errno?: number;
+  readonly syscall?: string;
+  readonly path?: string;
+
+  constructor(message: string, details: { code: string; errno?: number; syscall?: string; path?: string | undefined; cause?: unknown }) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = details.code;
+    if (details.errno !== undefined) this.errno = details.errno;
+    if (details.syscall !== undefined) this.syscall = details.syscall;
+    if (details.path !== undefined) this.path = details.path;
+  }
+}
+
+/** Misuse: a TypeError with a code, thrown before any system call. */
+export function invalidArgument(code: 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE', message: string): TypeError & { code: string } {
+  const error = new TypeError(message) as TypeError & { code: string };
+  error.code = code;
+  return error;
+}
+

@@ -1,0 +1,105 @@
+// Requests to rtnetlink, and what came of them.
+import { channel } from 'node:diagnostics_channel';
+import { DumpInterruptedError, NetlinkError } from '../errors.js';
+import { type Descriptor, native } from '../native.js';
+import { Bytes } from '../wire/bytes.js';
+import { describe } from '../wire/describe.js';
+import { errnoCode, errnoMessage } from '../wire/errno.js';
+import { type Ack, decodeAck, explain } from '../wire/error.js';
+import { typeName } from '../wire/families.js';
+import { type Message, NLMSG_DONE, NLMSG_ERROR, NLM_F_DUMP_INTR, eachMessage } from '../wire/message.js';
+import { system } from './system.js';
+
+/** What the kernel answered to one request: objects; acknowledgements and the ends of dumps are not among them. */
+export interface Answer {
+  readonly from: Bytes;
+  readonly messages: readonly Message[];
+}
+
+interface Trip {
+  readonly from: Bytes;
+  readonly interrupted: boolean;
+}
+
+/** Everything sent and received, for tracing: { messages: Uint8Array, replies: Uint8Array, milliseconds }. */
+const trace = channel('podtap:netlink');
+const debug = (process.env.PODTAP_DEBUG ?? '').split(',').includes('netlink');
+
+/**
+ * Sends requests in one trip. They are run in order, and the first that the kernel refuses ends it: what stands before it was
+ * done, what stands behind it was not.
+ * @throws NetlinkError with `index` saying which
+ */
+export async function request(socket: Descriptor, requests: readonly Uint8Array[], signal?: AbortSignal): Promise<readonly Answer[]> {
+  const answers = requests.map((): Message[] => []);
+  if (requests.length === 0) return [];
+  const { from } = await trip(socket, requests, (message) => answers[message.sequence]?.push(message), signal);
+  return answers.map((messages) => ({ from, messages }));
+}
+
+/** A dump that changed while it was read is read again; more often than this, and the table never rests. */
+const DUMP_ATTEMPTS = 10;
+
+/**
+ * Reads a whole table.
+ * @throws DumpInterruptedError when it kept changing; NetlinkError
+ */
+export async function dump<T>(socket: Descriptor, request: Uint8Array, decode: (from: Bytes, message: Message) => T, signal?: AbortSignal): Promise<T[]> {
+  for (let attempt = 1; ; attempt++) {
+    const objects: T[] = [];
+    const { interrupted } = await trip(socket, [request], (message, from) => objects.push(decode(from, message)), signal);
+    if (!interrupted) return objects;
+    if (attempt === DUMP_ATTEMPTS) throw new DumpInterruptedError(nameOf(request), attempt, objects);
+  }
+}
+
+async function trip(socket: Descriptor, requests: readonly Uint8Array[], visit: (message: Message, from: Bytes) => void, signal: AbortSignal | undefined): Promise<Trip> {
+  signal?.throwIfAborted();
+  const messages = requests.length === 1 ? requests[0]! : concatenate(requests);
+  const started = performance.now();
+  const { replies, completed, errno, syscall } = await system(native().netlinkRequest(socket, messages));
+  const from = new Bytes(replies);
+  if (trace.hasSubscribers) trace.publish({ messages, replies: from.u8, milliseconds: performance.now() - started });
+  if (debug) process.stderr.write(`${describe(messages)}\n${describe(from.u8)}\n`);
+  if (errno !== 0) throw transportError(requests[completed]!, completed, errno, syscall ?? 'recvmsg');
+  let interrupted = false;
+  eachMessage(from, from.u8.length, (message) => {
+    if ((message.flags & NLM_F_DUMP_INTR) !== 0) interrupted = true;
+    if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE) return visit(message, from);
+    const ack = decodeAck(from, message);
+    if (ack.errno !== 0) throw refusal(requests[message.sequence]!, message.sequence, ack);
+    if (ack.message !== undefined) process.emitWarning(`${nameOf(requests[message.sequence]!)}: ${ack.message}`, 'NetlinkWarning');
+  });
+  // The outcome is known and told only now: an abort never leaves it open.
+  signal?.throwIfAborted();
+  return { from, interrupted };
+}
+
+function refusal(request: Uint8Array, index: number, ack: Ack): NetlinkError {
+  const syscall = nameOf(request);
+  const code = errnoCode(ack.errno);
+  const extack = explain(request, ack);
+  const said = [extack?.message, extack?.attribute, extack?.missing === undefined ? undefined : `${extack.missing} is missing`].filter((part) => part !== undefined);
+  const reason = said.length === 0 ? '' : ` (${said.join('; ')})`;
+  return new NetlinkError(`${code}: ${errnoMessage(ack.errno)}, ${syscall}${reason}`, { code, errno: -ack.errno, syscall, extack, index });
+}
+
+function transportError(request: Uint8Array, index: number, errno: number, syscall: string): NetlinkError {
+  const code = errnoCode(errno);
+  return new NetlinkError(`${code}: ${errnoMessage(errno)}, ${syscall} of ${nameOf(request)}: its outcome is not known`, { code, errno: -errno, syscall, index });
+}
+
+function nameOf(request: Uint8Array): string {
+  return typeName(new DataView(request.buffer, request.byteOffset).getUint16(4, true));
+}
+
+/** Requests are whole messages, padded to 4 bytes. */
+function concatenate(requests: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(requests.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const request of requests) {
+    whole.set(request, at);
+    at += request.length;
+  }
+  return whole;
+}

@@ -1,0 +1,92 @@
+import * as v from 'valibot';
+import { boolean, check, integer, optional, options, u16 } from '../check.js';
+import { PodtapError } from '../errors.js';
+import { type Descriptor, native } from '../native.js';
+import { Writer } from '../wire/writer.js';
+import { type Netns, attachment } from './netns.js';
+import { batches, failure, writeAll } from './queue.js';
+import { system } from './system.js';
+
+const ETH_P_ALL = 3; // uapi/linux/if_ether.h
+
+/** One instruction of classic BPF: struct sock_filter, as `tcpdump -dd` prints it. */
+export type BpfInstruction = readonly [code: number, jt: number, jf: number, k: number];
+
+export interface PacketOptions {
+  /** Which frames, by EtherType. Default: all. */
+  readonly protocol?: number;
+  /** Which of them, by a classic BPF program; its result is how many bytes are kept. Default: all, whole. */
+  readonly filter?: readonly BpfInstruction[];
+  /** Frames that leave by the device too. Default true. */
+  readonly outgoing?: boolean;
+  /** Frames to other MACs too. Default false. */
+  readonly promiscuous?: boolean;
+  /** Of the receive buffer, in bytes. */
+  readonly bufferSize?: number;
+}
+
+const instruction = v.strictTuple([u16, integer(0, 255), integer(0, 255), integer(0, 0xffffffff)], 'must be an instruction: [code, jt, jf, k]');
+const packetOptions = options({
+  protocol: optional(u16),
+  filter: optional(v.pipe(v.array(instruction), v.minLength(1, 'must have an instruction'), v.maxLength(4096, 'must have at most 4096 instructions'))),
+  outgoing: optional(boolean),
+  promiscuous: optional(boolean),
+  bufferSize: optional(integer(1, 0x7fffffff)),
+});
+
+/** Frames as they are on a device: packet(7), a raw one. */
+export class PacketSocket implements AsyncDisposable {
+  #descriptor: Descriptor | undefined;
+
+  private constructor(descriptor: Descriptor) {
+    this.#descriptor = descriptor;
+  }
+
+  /** @throws PodtapError ENODEV: no such device; EPERM: CAP_NET_RAW is missing */
+  static async open(netns: Netns, ifindex: number, settings: PacketOptions = {}): Promise<PacketSocket> {
+    const { filter, protocol = ETH_P_ALL, ...rest } = check(packetOptions, settings, 'openPacketSocket');
+    const spec = { ifindex, protocol, ...rest, ...(filter !== undefined && { filter: encodeFilter(filter) }) };
+    return new PacketSocket(await system(native().packetOpen(attachment(netns).netns, spec)));
+  }
+
+  /** Frames from now on, in batches, until the signal aborts or the socket is closed. */
+  async *frames(settings: { readonly signal?: AbortSignal } = {}): AsyncGenerator<readonly Uint8Array[], void, undefined> {
+    const read: Parameters<typeof batches>[1] = (addon, descriptor, into, ends) => addon.readSocket(descriptor, into, ends);
+    for await (const { bytes, ends, errno } of batches([this.#open()], read, settings.signal)) {
+      if (errno !== 0) throw failure(errno, 'recv');
+      yield ends.map((end, index) => bytes.subarray(ends[index - 1] ?? 0, end));
+    }
+  }
+
+  /** How many were sent before the first that was refused. */
+  send(frames: readonly Uint8Array[]): Promise<number> {
+    return writeAll(this.#open(), frames);
+  }
+
+  close(): Promise<void> {
+    if (this.#descriptor !== undefined) native().close(this.#descriptor);
+    this.#descriptor = undefined;
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #open(): Descriptor {
+    if (this.#descriptor === undefined) throw new PodtapError('this packet socket is closed', { code: 'ERR_HANDLE_CLOSED' });
+    return this.#descriptor;
+  }
+}
+
+/** struct sock_filter[]: u16 code, u8 jt, u8 jf, u32 k, in the host's byte order. */
+function encodeFilter(program: readonly BpfInstruction[]): Uint8Array {
+  const writer = new Writer();
+  for (const [code, jt, jf, k] of program) {
+    writer.u16(code);
+    writer.byte(jt);
+    writer.byte(jf);
+    writer.u32(k);
+  }
+  return writer.finish();
+}

@@ -1,0 +1,106 @@
+// Descriptors that hand out datagrams (TAP queues, packet sockets, netlink events): read in batches, waited for without a thread each.
+import type { Descriptor, NativeAddon } from '../native.js';
+import { native } from '../native.js';
+import { errnoCode } from '../wire/errno.js';
+import { systemError } from './system.js';
+
+/** Reads into `into`; how many datagrams there were, or -errno. */
+export type ReadBatch = (addon: NativeAddon, descriptor: Descriptor, into: Uint8Array, ends: Uint32Array) => number;
+
+const BATCH_BYTES = 256 * 1024; // room for the largest frames (64 KiB with offloads) and for many small ones
+const BATCH_DATAGRAMS = 256;
+const BATCHES_IN_A_ROW = 16;
+
+export interface Batch {
+  /** Of the bytes read; they are the caller's. */
+  readonly bytes: Uint8Array;
+  /** Where each datagram ends in them. */
+  readonly ends: readonly number[];
+  /** Instead of datagrams: the errno of the read. */
+  readonly errno: number;
+}
+
+/**
+ * Batches as they come, until the signal aborts, which ends the iteration without an error, or the descriptor is closed.
+ * An errno of the read is a batch of its own (ENOBUFS: an overrun), and its consumer decides whether to go on.
+ */
+export async function* batches(descriptors: readonly Descriptor[], read: ReadBatch, signal: AbortSignal | undefined): AsyncGenerator<Batch, void, undefined> {
+  const addon = native();
+  const into = new Uint8Array(BATCH_BYTES);
+  const ends = new Uint32Array(BATCH_DATAGRAMS);
+  const waits = new Map<Descriptor, Promise<void>>();
+  const cancel = (): void => {
+    for (const descriptor of waits.keys()) addon.cancelWait(descriptor);
+  };
+  signal?.addEventListener('abort', cancel);
+  const aborted = (): boolean => signal?.aborted === true;
+  let inARow = 0;
+  try {
+    while (!aborted()) {
+      let idle = true;
+      for (const descriptor of descriptors) {
+        if (waits.has(descriptor)) continue;
+        const count = read(addon, descriptor, into, ends);
+        if (count === -EAGAIN) {
+          waits.set(descriptor, addon.wait(descriptor, 'readable').then(() => void waits.delete(descriptor)));
+        } else {
+          idle = false;
+          yield count < 0 ? { bytes: into.subarray(0, 0), ends: [], errno: -count } : { bytes: into.slice(0, ends[count - 1]), ends: Array.from(ends.subarray(0, count)), errno: 0 };
+          if (aborted()) return;
+        }
+      }
+      if (idle) {
+        inARow = 0;
+        await Promise.race(waits.values());
+      } else if (++inARow % BATCHES_IN_A_ROW === 0) {
+        // A source that is never empty must not keep timers and other I/O from their turn.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  } catch (error) {
+    if (!isCancelled(error)) throw systemError(error);
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+    for (const wait of waits.values()) wait.catch(() => undefined);
+    cancel();
+  }
+}
+
+const EAGAIN = 11;
+
+function isCancelled(error: unknown): boolean {
+  return error instanceof Error && errnoCode((error as { errno?: number }).errno ?? 0) === 'ECANCELED';
+}
+
+/** Writes all of them, waiting where the queue is full; how many were written before the first that was refused. */
+export async function writeAll(descriptor: Descriptor, datagrams: readonly Uint8Array[]): Promise<number> {
+  const addon = native();
+  let written = 0;
+  while (written < datagrams.length) {
+    const count = addon.write(descriptor, datagrams, written);
+    if (count >= 0) written += count;
+    else if (count === -EAGAIN) await addon.wait(descriptor, 'writable');
+    else if (written > 0) return written;
+    else throw failure(-count, 'write');
+  }
+  return written;
+}
+
+/** Whether it came in time. */
+export async function waitFor(descriptor: Descriptor, direction: 'readable' | 'writable', milliseconds: number): Promise<boolean> {
+  const timer = setTimeout(() => native().cancelWait(descriptor), Math.ceil(milliseconds));
+  try {
+    await native().wait(descriptor, direction);
+    return true;
+  } catch (error) {
+    if (isCancelled(error)) return false;
+    throw systemError(error);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** For a system call that answered with -errno. */
+export function failure(errno: number, syscall: string, path?: string): unknown {
+  return systemError(Object.assign(new Error(), { errno, syscall, path }));
+}

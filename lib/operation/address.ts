@@ -1,0 +1,82 @@
+import * as v from 'valibot';
+import { type LinkRef, type Schema, array, cidr, ifindex, ip, linkRef, optional, options, text, u32, u8 } from '../check.js';
+import { type Address, RTM_DELADDR, RTM_NEWADDR, encodeAddress, isAddressFlag } from '../wire/address.js';
+import { scopes } from '../wire/constants.js';
+import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from '../wire/message.js';
+import { type OperationKind, device, netlink, operation, option, words } from './operation.js';
+
+export interface AddressAdd {
+  readonly op: 'address.add';
+  readonly link: LinkRef;
+  readonly address: Address;
+  /** Changes the flags and lifetimes of one that is there, instead of failing with EEXIST. */
+  readonly replace?: boolean;
+}
+export interface AddressDelete {
+  readonly op: 'address.delete';
+  readonly link: LinkRef;
+  readonly address: Address;
+}
+
+const flag = v.pipe(text, v.check(isAddressFlag, "must be a flag of ip-address(8), such as 'nodad' or 'noprefixroute'"));
+const scope = v.pipe(text, v.check((value) => scopes.has(value), "must be 'global', 'site', 'link', 'host' or a number"));
+const unknown = array(v.any());
+
+/** What is read from the kernel can be added again as it is. */
+export const addressSchema: Schema<Address> = options({
+  object: optional(v.literal('address')),
+  address: cidr,
+  ifindex: optional(ifindex),
+  peer: optional(ip),
+  broadcast: optional(ip),
+  label: optional(text),
+  scope: optional(scope),
+  flags: optional(array(flag)),
+  validLifetime: optional(u32),
+  preferredLifetime: optional(u32),
+  metric: optional(u32),
+  protocol: optional(u8),
+  unknown: optional(unknown),
+}) as unknown as Schema<Address>;
+
+/** In the primitives, text stands for an address with nothing but its prefix length. */
+export function toAddress(address: string | Address): Address {
+  return typeof address === 'string' ? { address } : address;
+}
+
+export const addressAdd: OperationKind<AddressAdd> = {
+  schema: operation('address.add', { link: linkRef, address: addressSchema, replace: optional(v.boolean()) }) as unknown as Schema<AddressAdd>,
+  links: ({ link }) => [link],
+  requests: ({ link, address, replace }, find) => [
+    netlink(encodeAddress(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | (replace === true ? NLM_F_REPLACE : NLM_F_EXCL), find(link), address)),
+  ],
+  command: ({ link, address, replace }) => `ip address ${replace === true ? 'replace' : 'add'} ${addressWords(link, address)}`,
+};
+
+export const addressDelete: OperationKind<AddressDelete> = {
+  schema: operation('address.delete', { link: linkRef, address: addressSchema }) as unknown as Schema<AddressDelete>,
+  links: ({ link }) => [link],
+  requests: ({ link, address: { address, peer } }, find) => [netlink(encodeAddress(RTM_DELADDR, NLM_F_ACK, find(link), { address, ...(peer !== undefined && { peer }) }))],
+  command: ({ link, address }) => `ip address delete ${words(address.address)} dev ${words(device(link))}`,
+};
+
+/** Flags that the kernel keeps by itself and ip(8) does not take. */
+const reported = new Set(['permanent', 'tentative', 'dadfailed', 'deprecated', 'secondary', 'stable-privacy']);
+
+function addressWords(link: LinkRef, address: Address): string {
+  const [local, length] = address.address.split('/');
+  const own = address.peer === undefined ? [address.address] : [local, 'peer', length === undefined ? address.peer : `${address.peer}/${length}`];
+  return words(
+    ...own,
+    ...option('broadcast', address.broadcast),
+    ...option('label', address.label),
+    ...option('scope', address.scope),
+    ...option('metric', address.metric),
+    'dev',
+    device(link),
+    ...option('valid_lft', address.validLifetime),
+    ...option('preferred_lft', address.preferredLifetime),
+    ...(address.flags ?? []).filter((name) => !reported.has(name)),
+  );
+}
+

@@ -1,0 +1,227 @@
+import * as v from 'valibot';
+import { type LinkRef, type Schema, boolean, check, ifindex, integer, interfaceMac, interfaceName, linkRef, mtu, oneOf, optional, options, text, u32 } from '../check.js';
+import { invalidArgument } from '../errors.js';
+import { type LinkRequest, type PeerRequest, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK, encodeLink } from '../wire/link.js';
+import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
+import { linkKinds } from './link/index.js';
+import type { LinkKind } from './link/kind.js';
+import { type BridgePortOptions, portInfo, portOptions, portWords } from './link/port.js';
+import { type FindLink, type OperationKind, type Request, device, netlink, onOff, operation, option, words } from './operation.js';
+
+/** What can be said of every interface; what is left out stays as it is, or is the kernel's choice. */
+export interface LinkOptions {
+  readonly mac?: string;
+  readonly mtu?: number;
+  readonly up?: boolean;
+  /** The bridge (bond, VRF) it is put under; null takes it out. */
+  readonly master?: LinkRef | null;
+  /** Packets. */
+  readonly txQueueLength?: number;
+  /** A note of up to 255 bytes; '' removes it. */
+  readonly alias?: string;
+  readonly group?: number;
+  /** The index it shall have. Of a new interface only. */
+  readonly ifindex?: number;
+  readonly promiscuous?: boolean;
+  readonly allMulticast?: boolean;
+  /** false: it neither asks nor answers ARP. */
+  readonly arp?: boolean;
+  /** How it makes IPv6 addresses of its own; 'none': not at all. */
+  readonly addrGenMode?: 'eui64' | 'none' | 'random' | 'stable_secret';
+  /** Its settings as a port of a bridge. */
+  readonly port?: BridgePortOptions;
+}
+
+export interface LinkCreate {
+  readonly op: 'link.create';
+  readonly kind: string;
+  readonly name: string;
+  /** Those of every link, and of its kind. */
+  readonly options: LinkOptions;
+}
+export interface LinkSet {
+  readonly op: 'link.set';
+  readonly link: LinkRef;
+  readonly change: LinkOptions & {
+    readonly name?: string;
+    /** An open descriptor of the namespace it is moved to. */
+    readonly netnsFd?: number;
+  };
+}
+export interface LinkDelete {
+  readonly op: 'link.delete';
+  readonly link: LinkRef;
+}
+export interface VethCreate {
+  readonly op: 'veth.create';
+  readonly name: string;
+  readonly options: LinkOptions;
+  readonly peer: { readonly name: string; readonly netnsFd?: number; readonly options: LinkOptions };
+}
+
+export const linkEntries = {
+  mac: optional(interfaceMac),
+  mtu: optional(mtu),
+  up: optional(boolean),
+  master: optional(v.nullable(linkRef)),
+  txQueueLength: optional(u32),
+  alias: optional(v.pipe(text, v.check((value) => Buffer.byteLength(value) < IFALIASZ, `must have at most 255 bytes`))), // prettier-ignore
+  group: optional(u32),
+  ifindex: optional(ifindex),
+  promiscuous: optional(boolean),
+  allMulticast: optional(boolean),
+  arp: optional(boolean),
+  addrGenMode: optional(oneOf('eui64', 'none', 'random', 'stable_secret')),
+  port: optional(portOptions),
+};
+const IFALIASZ = 256; // uapi/linux/if.h
+
+// ------------------------------------------------------------------ making one
+
+/** What the kernel takes in the message that makes the link, so that it is never there half made. */
+function inCreation({ mac, mtu, master, txQueueLength, group, ifindex, promiscuous, allMulticast, arp }: LinkOptions, find: FindLink): LinkRequest {
+  return { mac, mtu, txQueueLength, group, ifindex, promiscuous, allMulticast, arp, master: typeof master === 'number' || typeof master === 'string' ? find(master) : undefined };
+}
+
+/** What it ignores (IFLA_IFALIAS) or refuses (addr_gen_mode) there; it must come before the link is up. */
+function afterCreation(name: string, { alias, addrGenMode, port, up }: LinkOptions): Request[] {
+  const requests: Request[] = [];
+  if (alias !== undefined || addrGenMode !== undefined) requests.push(setLink({ name, alias, addrGenMode }));
+  if (port !== undefined) requests.push(setLink({ name, portKind: 'bridge', port: portInfo(port) }));
+  if (requests.length > 0 && up === true) requests.push(setLink({ name, up }));
+  return requests;
+}
+function upInCreation({ alias, addrGenMode, port, up }: LinkOptions): boolean | undefined {
+  return alias === undefined && addrGenMode === undefined && port === undefined ? up : undefined;
+}
+
+// Port settings are a change of link info, which RTM_SETLINK ignores.
+function setLink(request: LinkRequest): Request {
+  return netlink(encodeLink(request.portKind === undefined ? RTM_SETLINK : RTM_NEWLINK, NLM_F_ACK, request));
+}
+
+function kindOf(kind: string): LinkKind<LinkOptions> | undefined {
+  return Object.hasOwn(linkKinds, kind) ? (linkKinds[kind] as LinkKind<unknown>) : undefined;
+}
+
+/** Kinds that cannot be made by this message, and what can. */
+const otherWays: Readonly<Record<string, string>> = { tun: 'createTap', tap: 'createTap', veth: 'createVeth' };
+
+const kindName = v.pipe(
+  text,
+  v.check((kind) => /^[\w-]{1,63}$/.test(kind), "must be a kind of link such as 'bridge' or 'vxlan'"),
+  v.check((kind) => !Object.hasOwn(otherWays, kind), (issue) => `must be another kind: use ${otherWays[issue.input]}`), // prettier-ignore
+);
+const anyOptions = v.custom<LinkOptions>((value) => typeof value === 'object' && value !== null, 'must be an object of options');
+
+export const linkCreate: OperationKind<LinkCreate> = {
+  schema: v.pipe(
+    operation('link.create', { kind: kindName, name: interfaceName, options: anyOptions }) as unknown as Schema<LinkCreate>,
+    v.transform((given) => ({ ...given, options: check(options({ ...linkEntries, ...kindOf(given.kind)?.entries }), given.options, `a ${given.kind}'s options`) as LinkOptions })),
+  ),
+  links: ({ kind, options: given }) => [given.master, kindOf(kind)?.lower?.(given), ...(kindOf(kind)?.links?.(given) ?? [])],
+  requests: ({ kind, name, options: given }, find) => {
+    const own = kindOf(kind);
+    const lower = own?.lower?.(given);
+    const request: LinkRequest = {
+      name,
+      kind,
+      ...inCreation(given, find),
+      up: upInCreation(given),
+      ...(own !== undefined && { info: own.info(given, find) }),
+      ...(lower !== undefined && { link: find(lower) }),
+    };
+    return [netlink(encodeLink(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, request)), ...afterCreation(name, given)];
+  },
+  command: ({ kind, name, options: given }) => {
+    const own = kindOf(kind);
+    const lower = own?.lower?.(given);
+    return [
+      words('ip', 'link', 'add', ...(lower === undefined ? [] : ['link', device(lower)]), 'name', name, ...creationWords(given), 'type', kind, ...(own?.words(given) ?? [])),
+      ...laterCommands(name, given),
+    ].join('\n');
+  },
+};
+
+const end = options(linkEntries);
+
+export const vethCreate: OperationKind<VethCreate> = {
+  schema: operation('veth.create', {
+    name: interfaceName,
+    options: end,
+    peer: options({ name: interfaceName, netnsFd: optional(integer(0, 0x7fffffff)), options: end }),
+  }) as unknown as Schema<VethCreate>,
+  links: ({ options: given }) => [given.master],
+  requests: ({ name, options: given, peer }, find) => {
+    if (peer.options.master !== undefined) throw invalidArgument('ERR_INVALID_ARG_VALUE', "createVeth: 'peer.master' must be absent: put the peer under its bridge with setLink, in its own namespace");
+    const far: PeerRequest = { name: peer.name, netnsFd: peer.netnsFd, ...inCreation(peer.options, find), up: upInCreation(peer.options) };
+    const request: LinkRequest = { name, kind: 'veth', ...inCreation(given, find), up: upInCreation(given), peer: far };
+    return [netlink(encodeLink(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, request)), ...afterCreation(name, given)];
+  },
+  command: ({ name, options: given, peer }) =>
+    [
+      words('ip', 'link', 'add', 'name', name, ...creationWords(given), 'type', 'veth', 'peer', 'name', peer.name, ...creationWords(peer.options)),
+      ...laterCommands(name, given),
+    ].join('\n'),
+};
+
+function creationWords({ ifindex, mac, mtu, txQueueLength, group }: LinkOptions): (string | number | undefined)[] {
+  return [...option('index', ifindex), ...option('address', mac), ...option('mtu', mtu), ...option('txqueuelen', txQueueLength), ...option('group', group)];
+}
+
+/** ip-link(8) takes these of an interface that is there. */
+function laterCommands(name: string, { mac: _, mtu: __, txQueueLength: ___, group: ____, ifindex: _____, ...rest }: LinkOptions): string[] {
+  return changeCommands(name, rest);
+}
+
+// ------------------------------------------------------------------ changing and deleting one
+
+export const linkSet: OperationKind<LinkSet> = {
+  schema: v.pipe(
+    operation('link.set', { link: linkRef, change: options({ ...linkEntries, name: optional(interfaceName), netnsFd: optional(integer(0, 0x7fffffff)) }) }),
+    v.check(({ change }) => change.ifindex === undefined, "must not have 'ifindex': an interface keeps its index"),
+  ) as unknown as Schema<LinkSet>,
+  links: ({ link, change }) => [link, change.master],
+  requests: ({ link, change: { master, name, port, ifindex: _, ...rest } }, find) => {
+    const index = find(link);
+    const requests: Request[] = [];
+    const change = { ...rest, newName: name, master: master === null ? 0 : master === undefined ? undefined : find(master) };
+    if (Object.values(change).some((value) => value !== undefined)) requests.push(setLink({ ifindex: index, ...change }));
+    if (port !== undefined) requests.push(setLink({ ifindex: index, portKind: 'bridge', port: portInfo(port) }));
+    return requests;
+  },
+  command: ({ link, change: { name, netnsFd, ...change } }) =>
+    [
+      ...changeCommands(device(link), change),
+      ...(name === undefined ? [] : [words('ip', 'link', 'set', 'dev', device(link), 'name', name)]),
+      ...(netnsFd === undefined ? [] : [words('ip', 'link', 'set', 'dev', name ?? device(link), 'netns', `/proc/self/fd/${netnsFd}`)]),
+    ].join('\n'),
+};
+
+function changeCommands(link: string, { mac, mtu, up, master, txQueueLength, alias, group, promiscuous, allMulticast, arp, addrGenMode, port }: LinkOptions): string[] {
+  const set = [
+    ...option('address', mac),
+    ...option('mtu', mtu),
+    ...option('txqueuelen', txQueueLength),
+    ...option('alias', alias),
+    ...option('group', group),
+    ...option('promisc', onOff(promiscuous)),
+    ...option('allmulticast', onOff(allMulticast)),
+    ...option('arp', onOff(arp)),
+    ...option('addrgenmode', addrGenMode),
+    ...(master === null ? ['nomaster'] : option('master', master)),
+    up === undefined ? undefined : up ? 'up' : 'down',
+  ].filter((word) => word !== undefined);
+  return [
+    ...(set.length === 0 ? [] : [words('ip', 'link', 'set', 'dev', link, ...set)]),
+    ...(port === undefined ? [] : [words('bridge', 'link', 'set', 'dev', link, ...portWords(port))]),
+  ];
+}
+
+export const linkDelete: OperationKind<LinkDelete> = {
+  schema: operation('link.delete', { link: linkRef }) as unknown as Schema<LinkDelete>,
+  links: ({ link }) => [link],
+  requests: ({ link }, find) => [netlink(encodeLink(RTM_DELLINK, NLM_F_ACK, { ifindex: find(link) }))],
+  command: ({ link }) => words('ip', 'link', 'delete', 'dev', device(link)),
+};
+

@@ -1,0 +1,54 @@
+// An operation is a plain value that says what is to be changed: { op: 'address.add', link: 'eth0', address: ... }. It can be kept,
+// printed and compared; its kind says how it is checked, which requests it becomes, and how a person would have typed it.
+import * as v from 'valibot';
+import { type LinkRef, type Schema, options } from '../check.js';
+import type { TunSpec } from '../native.js';
+
+/** What native code is asked to do for it. */
+export type Request =
+  | { readonly by: 'netlink'; readonly message: Uint8Array }
+  | { readonly by: 'tun'; readonly spec: TunSpec }
+  | { readonly by: 'sysctl'; readonly key: string; readonly value: string };
+
+/** An interface's name to its ifindex, among those that `links` named; an ifindex to itself. */
+export type FindLink = (link: LinkRef) => number;
+
+export interface OperationKind<O extends { readonly op: string }> {
+  readonly schema: Schema<O>;
+  /** The interfaces that it names: they are looked up before `requests`. Absent ones are passed over. */
+  links(operation: O): readonly (LinkRef | null | undefined)[];
+  requests(operation: O, find: FindLink): readonly Request[];
+  /** The equivalent command lines of ip(8), bridge(8), tc(8) or sysctl(8); a comment where there is none. */
+  command(operation: O): string;
+}
+
+export function netlink(message: Uint8Array): Request {
+  return { by: 'netlink', message };
+}
+
+/** The fields of an operation, its own name among them. */
+export function operation<const N extends string, const E extends v.ObjectEntries>(name: N, entries: E): ReturnType<typeof options<E & { op: v.LiteralSchema<N, undefined> }>> {
+  return options({ op: v.literal(name), ...entries }) as never;
+}
+
+/** Words to a command line, each quoted where a shell would take it apart; what is undefined is left out. */
+export function words(...parts: readonly (string | number | undefined)[]): string {
+  return parts
+    .filter((part) => part !== undefined)
+    .map((part) => (/^[\w@%+=:,./-]+$/.test(String(part)) ? String(part) : `'${String(part).replaceAll("'", "'\\''")}'`))
+    .join(' ');
+}
+
+/** An interface as a word: `dev eth0`; one that is known by number only, as ip(8) accepts it: if3. */
+export function device(link: LinkRef): string {
+  return typeof link === 'string' ? link : `if${link}`;
+}
+
+export function onOff(value: boolean | undefined): 'on' | 'off' | undefined {
+  return value === undefined ? undefined : value ? 'on' : 'off';
+}
+
+/** A word with its value, or nothing. */
+export function option(word: string, value: string | number | undefined): readonly (string | undefined)[] {
+  return value === undefined ? [] : [word, String(value)];
+}
