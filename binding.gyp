@@ -26,7 +26,8 @@
         "native/sysctl.cc",
         "native/thread.cc",
         "native/tun.cc",
-        "native/tun_device.cc"
+        "native/tun_device.cc",
+        "native/values.cc"
       ],
       "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS"],
       # -isystem: their headers are not held to our warnings.

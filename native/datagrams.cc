@@ -14,12 +14,6 @@
 namespace podtap {
 namespace {
 
-napi_value Count(napi_env env, ssize_t count) {
-  napi_value value = nullptr;
-  napi_create_int64(env, count, &value);
-  return value;
-}
-
 /** The memory of a typed array; empty where `value` is none or its buffer is detached. */
 template <typename Element>
 std::span<Element> Elements(napi_env env, napi_value value) {
@@ -70,7 +64,7 @@ napi_value Write(napi_env env, napi_callback_info info) {
   std::size_t given = arguments.size();
   napi_get_cb_info(env, info, &given, arguments.data(), nullptr, nullptr);
   const SharedFile file = ToFile(env, arguments[0]);
-  if (!file) return Count(env, -EBADF);
+  if (!file) return MakeSigned(env, -EBADF);
   std::uint32_t length = 0;
   std::uint32_t from = 0;
   napi_get_array_length(env, arguments[1], &length);
@@ -80,10 +74,10 @@ napi_value Write(napi_env env, napi_callback_info info) {
     napi_get_element(env, arguments[1], index, &element);
     const std::span<std::byte> datagram = Elements<std::byte>(env, element);
     if (write(file->number(), datagram.data(), datagram.size()) < 0) {
-      return Count(env, index > from ? static_cast<ssize_t>(index - from) : -errno);
+      return MakeSigned(env, index > from ? static_cast<ssize_t>(index - from) : -errno);
     }
   }
-  return Count(env, length > from ? static_cast<ssize_t>(length - from) : 0);
+  return MakeSigned(env, length > from ? static_cast<ssize_t>(length - from) : 0);
 }
 
 }  // namespace
@@ -93,10 +87,10 @@ napi_value ReadDatagrams(napi_env env, napi_callback_info info, std::size_t larg
   std::size_t given = arguments.size();
   napi_get_cb_info(env, info, &given, arguments.data(), nullptr, nullptr);
   const SharedFile file = ToFile(env, arguments[0]);
-  if (!file) return Count(env, -EBADF);
+  if (!file) return MakeSigned(env, -EBADF);
   const std::span<std::byte> into = Elements<std::byte>(env, arguments[1]);
   const std::span<std::uint32_t> ends = Elements<std::uint32_t>(env, arguments[2]);
-  return Count(env, ReadAll(*file, into, ends, largest, readOne));
+  return MakeSigned(env, ReadAll(*file, into, ends, largest, readOne));
 }
 
 void DefineDatagrams(Exports& exports) {

@@ -27,7 +27,7 @@ Napi::Value Duplicate(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Adopt(const Napi::CallbackInfo& info) {
-  UniqueFd fd(fcntl(info[0].As<Napi::Number>().Int32Value(), F_DUPFD_CLOEXEC, 3));
+  UniqueFd fd(fcntl(ReadSigned(info.Env(), info[0]), F_DUPFD_CLOEXEC, 3));
   if (!fd.valid()) return Napi::Value(info.Env(), Throw(info.Env(), LastError("fcntl(F_DUPFD_CLOEXEC)")));
   return Napi::Value(info.Env(), MakeDescriptor(info.Env(), EnvironmentOf(info).descriptors, std::move(fd)));
 }

@@ -36,23 +36,11 @@ void Exports::Define(const char* name, napi_callback callback) {
   }
 }
 
-napi_value ToValue(Environment&, napi_env env, Done) {
-  napi_value value = nullptr;
-  napi_get_undefined(env, &value);
-  return value;
-}
+napi_value ToValue(Environment&, napi_env env, Done) { return MakeUndefined(env); }
 
-napi_value ToValue(Environment&, napi_env env, std::uint32_t result) {
-  napi_value value = nullptr;
-  napi_create_uint32(env, result, &value);
-  return value;
-}
+napi_value ToValue(Environment&, napi_env env, std::uint32_t result) { return MakeUnsigned(env, result); }
 
-napi_value ToValue(Environment&, napi_env env, std::string result) {
-  napi_value value = nullptr;
-  napi_create_string_utf8(env, result.data(), result.size(), &value);
-  return value;
-}
+napi_value ToValue(Environment&, napi_env env, std::string result) { return MakeText(env, result); }
 
 napi_value ToValue(Environment& environment, napi_env env, UniqueFd result) {
   return MakeDescriptor(env, environment.descriptors, std::move(result));

@@ -11,6 +11,7 @@
 #include "executor.h"
 #include "failure.h"
 #include "poller.h"
+#include "values.h"
 
 namespace podtap {
 

@@ -2,14 +2,10 @@
 
 #include <cstring>
 
+#include "values.h"
+
 namespace podtap {
 namespace {
-
-napi_value ToValue(napi_env env, const std::string& text) {
-  napi_value value = nullptr;
-  napi_create_string_utf8(env, text.data(), text.size(), &value);
-  return value;
-}
 
 std::string Describe(const Failure& failure) {
   // strerror_r of glibc (GNU) returns the text, of musl (POSIX) a status: both leave a usable text to find.
@@ -30,12 +26,10 @@ std::string Describe(const Failure& failure) {
 
 napi_value ToError(napi_env env, const Failure& failure) {
   napi_value error = nullptr;
-  napi_value number = nullptr;
-  if (napi_create_error(env, nullptr, ToValue(env, Describe(failure)), &error) != napi_ok) return nullptr;
-  napi_create_int32(env, failure.error, &number);
-  napi_set_named_property(env, error, "errno", number);
-  napi_set_named_property(env, error, "syscall", ToValue(env, failure.syscall));
-  if (!failure.path.empty()) napi_set_named_property(env, error, "path", ToValue(env, failure.path));
+  if (napi_create_error(env, nullptr, MakeText(env, Describe(failure)), &error) != napi_ok) return nullptr;
+  napi_set_named_property(env, error, "errno", MakeSigned(env, failure.error));
+  napi_set_named_property(env, error, "syscall", MakeText(env, failure.syscall));
+  if (!failure.path.empty()) napi_set_named_property(env, error, "path", MakeText(env, failure.path));
   return error;
 }
 

@@ -19,9 +19,9 @@ namespace podtap {
 namespace {
 
 struct NetlinkSpec {
-  int protocol;
+  int protocol = 0;
   std::vector<std::uint32_t> groups;
-  std::optional<int> bufferSize;
+  std::optional<std::uint32_t> bufferSize;
 };
 
 // What the kernel puts into one datagram of notifications at most, unless one object is larger.
@@ -65,17 +65,17 @@ napi_value ReadNetlink(napi_env env, napi_callback_info info) {
 }
 
 NetlinkSpec ParseSpec(const Napi::CallbackInfo& info) {
-  NetlinkSpec spec{info[1].As<Napi::Number>().Int32Value(), {}, std::nullopt};
-  if (!info[2].IsObject()) return spec;
-  const Napi::Object options = info[2].As<Napi::Object>();
-  if (const Napi::Value groups = options.Get("groups"); groups.IsArray()) {
-    const Napi::Array list = groups.As<Napi::Array>();
-    for (std::uint32_t index = 0; index < list.Length(); ++index) {
-      spec.groups.push_back(list.Get(index).As<Napi::Number>().Uint32Value());
-    }
-  }
-  if (const Napi::Value size = options.Get("bufferSize"); size.IsNumber()) {
-    spec.bufferSize = size.As<Napi::Number>().Int32Value();
+  const napi_env env = info.Env();
+  NetlinkSpec spec;
+  spec.protocol = ReadSigned(env, info[1]);
+  spec.bufferSize = OptionalUnsigned(env, info[2], "bufferSize");
+  napi_value groups = Property(env, info[2], "groups");
+  std::uint32_t length = 0;
+  if (napi_get_array_length(env, groups, &length) != napi_ok) return spec;
+  for (std::uint32_t index = 0; index < length; ++index) {
+    napi_value group = nullptr;
+    napi_get_element(env, groups, index, &group);
+    spec.groups.push_back(ReadUnsigned(env, group));
   }
   return spec;
 }
@@ -92,10 +92,8 @@ Napi::Value NetlinkOpen(const Napi::CallbackInfo& info) {
 Napi::Value NetlinkRequest(const Napi::CallbackInfo& info) {
   const SharedFile socket = FileArgument(info, 0);
   if (!socket) return RejectedPromise(info, Failure{EBADF, "sendmsg"});
-  if (!info[1].IsTypedArray()) return RejectedPromise(info, Failure{EINVAL, "sendmsg"});
-  const Napi::Uint8Array messages = info[1].As<Napi::Uint8Array>();
-  const auto* const begin = reinterpret_cast<const std::byte*>(messages.Data());
-  std::vector<std::byte> batch(begin, begin + messages.ByteLength());
+  const std::span<const std::byte> messages = ReadBytes(info.Env(), info[1]);
+  std::vector<std::byte> batch(messages.begin(), messages.end());
   if (!IsBatch(batch)) return RejectedPromise(info, Failure{EINVAL, "sendmsg"});
   return RunAsync<NetlinkReply>(
       info,
@@ -135,12 +133,12 @@ napi_value ToValue(Environment&, napi_env env, NetlinkReply reply) {
   napi_value replies = nullptr;
   if (napi_create_arraybuffer(env, reply.replies.size(), &data, &replies) != napi_ok) return nullptr;
   if (reply.replies.size() > 0) std::memcpy(data, reply.replies.data(), reply.replies.size());
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("replies", replies);
-  result.Set("completed", reply.completed);
-  result.Set("errno", reply.error);
-  result.Set("syscall", reply.syscall == nullptr ? Napi::Env(env).Undefined() : Napi::String::New(env, reply.syscall));
-  return result;
+  return ObjectMaker(env)
+      .Set("replies", replies)
+      .Set("completed", MakeUnsigned(env, reply.completed))
+      .Set("errno", MakeSigned(env, reply.error))
+      .Set("syscall", reply.syscall == nullptr ? MakeUndefined(env) : MakeText(env, reply.syscall))
+      .Finish();
 }
 
 void DefineNetlink(Exports& exports) {

@@ -29,13 +29,11 @@ struct Attachment {
 };
 
 napi_value ToValue(Environment& environment, napi_env env, Attachment attachment) {
-  Napi::Object result = Napi::Object::New(env);
-  napi_value socket = MakeDescriptor(env, environment.descriptors, std::move(attachment.socket));
-  if (socket == nullptr) return nullptr;
-  result.Set("socket", socket);
-  result.Set("cookie", attachment.cookie ? Napi::BigInt::New(env, *attachment.cookie) : Napi::Env(env).Undefined());
-  result.Set("inode", Napi::BigInt::New(env, attachment.inode));
-  return result;
+  return ObjectMaker(env)
+      .Set("socket", MakeDescriptor(env, environment.descriptors, std::move(attachment.socket)))
+      .Set("cookie", attachment.cookie ? MakeBigInt(env, *attachment.cookie) : MakeUndefined(env))
+      .Set("inode", MakeBigInt(env, attachment.inode))
+      .Finish();
 }
 
 Result<UniqueFd> OpenPath(const std::string& path) {
@@ -132,7 +130,7 @@ Result<Attachment> Attach(int netns) {
 }
 
 Napi::Value NetnsOpen(const Napi::CallbackInfo& info) {
-  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const std::string path = ReadText(info.Env(), info[0]);
   return RunAsync<UniqueFd>(info, [path](StopSignal) { return OpenPath(path); });
 }
 
@@ -142,13 +140,13 @@ Napi::Value NetnsCreate(const Napi::CallbackInfo& info) {
 
 Napi::Value NetnsMount(const Napi::CallbackInfo& info) {
   const SharedFile netns = FileArgument(info, 0);
-  const std::string path = info[1].As<Napi::String>().Utf8Value();
+  const std::string path = ReadText(info.Env(), info[1]);
   if (!netns) return RejectedPromise(info, Failure{EBADF, "mount(MS_BIND)", path});
   return RunAsync<Done>(info, [netns, path](StopSignal) { return MountAt(netns->number(), path); });
 }
 
 Napi::Value NetnsUnmount(const Napi::CallbackInfo& info) {
-  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const std::string path = ReadText(info.Env(), info[0]);
   return RunAsync<Done>(info, [path](StopSignal) { return UnmountAt(path); });
 }
 

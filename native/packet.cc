@@ -29,7 +29,7 @@ struct PacketSpec {
   std::vector<sock_filter> filter;
   bool outgoing = true;
   bool promiscuous = false;
-  std::optional<int> bufferSize;
+  std::optional<std::uint32_t> bufferSize;
 };
 
 Result<Done> Configure(int socket, PacketSpec& spec) {
@@ -73,31 +73,23 @@ Result<UniqueFd> Open(PacketSpec spec) {
   return socket;
 }
 
-PacketSpec ParseSpec(const Napi::Object& object) {
+PacketSpec ParseSpec(napi_env env, napi_value object) {
   PacketSpec spec;
-  spec.ifindex = object.Get("ifindex").As<Napi::Number>().Int32Value();
-  spec.protocol = static_cast<std::uint16_t>(object.Get("protocol").As<Napi::Number>().Uint32Value());
-  if (const Napi::Value filter = object.Get("filter"); filter.IsTypedArray()) {
-    const Napi::Uint8Array program = filter.As<Napi::Uint8Array>();
-    spec.filter.resize(program.ByteLength() / sizeof(sock_filter));
-    std::memcpy(spec.filter.data(), program.Data(), spec.filter.size() * sizeof(sock_filter));
-  }
-  if (const Napi::Value outgoing = object.Get("outgoing"); outgoing.IsBoolean()) {
-    spec.outgoing = outgoing.As<Napi::Boolean>().Value();
-  }
-  if (const Napi::Value promiscuous = object.Get("promiscuous"); promiscuous.IsBoolean()) {
-    spec.promiscuous = promiscuous.As<Napi::Boolean>().Value();
-  }
-  if (const Napi::Value size = object.Get("bufferSize"); size.IsNumber()) {
-    spec.bufferSize = size.As<Napi::Number>().Int32Value();
-  }
+  spec.ifindex = ReadSigned(env, Property(env, object, "ifindex"));
+  spec.protocol = static_cast<std::uint16_t>(ReadUnsigned(env, Property(env, object, "protocol")));
+  const std::span<const std::byte> program = ReadBytes(env, Property(env, object, "filter"));
+  spec.filter.resize(program.size() / sizeof(sock_filter));
+  if (!spec.filter.empty()) std::memcpy(spec.filter.data(), program.data(), spec.filter.size() * sizeof(sock_filter));
+  spec.outgoing = OptionalFlag(env, object, "outgoing").value_or(true);
+  spec.promiscuous = OptionalFlag(env, object, "promiscuous").value_or(false);
+  spec.bufferSize = OptionalUnsigned(env, object, "bufferSize");
   return spec;
 }
 
 Napi::Value PacketOpen(const Napi::CallbackInfo& info) {
   const SharedFile netns = FileArgument(info, 0);
   if (!netns) return RejectedPromise(info, Failure{EBADF, "setns"});
-  const PacketSpec spec = ParseSpec(info[1].As<Napi::Object>());
+  const PacketSpec spec = ParseSpec(info.Env(), info[1]);
   return RunAsync<UniqueFd>(info, [netns, spec](StopSignal) {
     return InNamespace<UniqueFd>(netns->number(), [&] { return Open(spec); });
   });

@@ -21,7 +21,7 @@ Napi::Value WaitFor(const Napi::CallbackInfo& info) {
   Poller& poller = EnvironmentOf(info).poller;
   const SharedFile file = FileArgument(info, 0);
   if (!file) return RejectedPromise(info, Failure{EBADF, "epoll_ctl"});
-  const bool writable = info[1].As<Napi::String>().Utf8Value() == "writable";
+  const bool writable = ReadText(info.Env(), info[1]) == "writable";
   const Direction direction = writable ? Direction::kWritable : Direction::kReadable;
   if (poller.Waiting(*file, direction)) return RejectedPromise(info, Failure{EBUSY, "epoll_ctl"});
   if (const int error = poller.Prepare(); error != 0) return RejectedPromise(info, Failure{error, "epoll_create1"});
@@ -52,9 +52,7 @@ Napi::Value CancelWait(const Napi::CallbackInfo& info) {
 
 Result<napi_value> Wait::TakeOutcome(napi_env env) {
   if (!outcome.ok()) return outcome.failure();
-  napi_value value = nullptr;
-  napi_create_uint32(env, outcome.value(), &value);
-  return value;
+  return MakeUnsigned(env, outcome.value());
 }
 
 int Poller::Prepare() {

@@ -93,10 +93,10 @@ Result<UniqueFd> Open(const SocketSpec& spec) {
   return socket;
 }
 
-SocketSpec ParseSpec(const Napi::Object& object) {
-  const std::string type = object.Get("type").As<Napi::String>().Utf8Value();
+SocketSpec ParseSpec(napi_env env, napi_value object) {
+  const std::string type = ReadText(env, Property(env, object, "type"));
   SocketSpec spec{};
-  spec.family = object.Get("family").As<Napi::Number>().Int32Value() == 4 ? AF_INET : AF_INET6;
+  spec.family = ReadUnsigned(env, Property(env, object, "family")) == 4 ? AF_INET : AF_INET6;
   if (type == "tcp-listen") {
     spec.kind = Kind::kTcpListen;
   } else if (type == "tcp-connect") {
@@ -106,20 +106,18 @@ SocketSpec ParseSpec(const Napi::Object& object) {
   } else {
     spec.kind = Kind::kIcmp;
   }
-  spec.address = object.Get("address").As<Napi::String>().Utf8Value();
+  spec.address = ReadText(env, Property(env, object, "address"));
   // raw(7): the port of a raw socket's address is a protocol; 0 leaves it alone.
-  const std::uint32_t port = object.Get("port").As<Napi::Number>().Uint32Value();
+  const std::uint32_t port = ReadUnsigned(env, Property(env, object, "port"));
   spec.port = spec.kind == Kind::kIcmp ? std::uint16_t{0} : static_cast<std::uint16_t>(port);
-  if (const Napi::Value scope = object.Get("scopeId"); scope.IsNumber()) {
-    spec.scopeId = scope.As<Napi::Number>().Uint32Value();
-  }
+  spec.scopeId = OptionalUnsigned(env, object, "scopeId").value_or(0);
   return spec;
 }
 
 Napi::Value SocketOpen(const Napi::CallbackInfo& info) {
   const SharedFile netns = FileArgument(info, 0);
   if (!netns) return RejectedPromise(info, Failure{EBADF, "setns"});
-  const SocketSpec spec = ParseSpec(info[1].As<Napi::Object>());
+  const SocketSpec spec = ParseSpec(info.Env(), info[1]);
   return RunAsync<UniqueFd>(info, [netns, spec](StopSignal) {
     return InNamespace<UniqueFd>(netns->number(), [&] { return Open(spec); });
   });
@@ -140,9 +138,10 @@ Result<Done> SetOption(int socket, int level, int option, int value, const char*
   return Done{};
 }
 
-Result<Done> SetReceiveBuffer(int socket, int bytes) {
-  if (setsockopt(socket, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) == 0) return Done{};
-  return SetOption(socket, SOL_SOCKET, SO_RCVBUF, bytes, "setsockopt(SO_RCVBUF)");
+Result<Done> SetReceiveBuffer(int socket, std::uint32_t bytes) {
+  const int size = static_cast<int>(bytes);
+  if (setsockopt(socket, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) == 0) return Done{};
+  return SetOption(socket, SOL_SOCKET, SO_RCVBUF, size, "setsockopt(SO_RCVBUF)");
 }
 
 void DefineSocket(Exports& exports) {

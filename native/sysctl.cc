@@ -44,7 +44,7 @@ Result<Done> Write(int directory, const std::string& path, const std::string& va
 
 Napi::Value SysctlOpen(const Napi::CallbackInfo& info) {
   const SharedFile netns = FileArgument(info, 0);
-  const std::string name = info[1].As<Napi::String>().Utf8Value();
+  const std::string name = ReadText(info.Env(), info[1]);
   if (!netns) return RejectedPromise(info, Failure{EBADF, "setns"});
   return RunAsync<UniqueFd>(info, [netns, name](StopSignal) {
     return InNamespace<UniqueFd>(netns->number(), [&] { return OpenDirectory(name); });
@@ -53,15 +53,15 @@ Napi::Value SysctlOpen(const Napi::CallbackInfo& info) {
 
 Napi::Value SysctlRead(const Napi::CallbackInfo& info) {
   const SharedFile directory = FileArgument(info, 0);
-  const std::string path = info[1].As<Napi::String>().Utf8Value();
+  const std::string path = ReadText(info.Env(), info[1]);
   if (!directory) return RejectedPromise(info, Failure{EBADF, "openat", path});
   return RunAsync<std::string>(info, [directory, path](StopSignal) { return Read(directory->number(), path); });
 }
 
 Napi::Value SysctlWrite(const Napi::CallbackInfo& info) {
   const SharedFile directory = FileArgument(info, 0);
-  const std::string path = info[1].As<Napi::String>().Utf8Value();
-  const std::string value = info[2].As<Napi::String>().Utf8Value();
+  const std::string path = ReadText(info.Env(), info[1]);
+  const std::string value = ReadText(info.Env(), info[2]);
   if (!directory) return RejectedPromise(info, Failure{EBADF, "openat", path});
   return RunAsync<Done>(info,
                         [directory, path, value](StopSignal) { return Write(directory->number(), path, value); });

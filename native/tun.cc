@@ -12,46 +12,34 @@
 namespace podtap {
 namespace {
 
-std::optional<std::uint32_t> OptionalNumber(const Napi::Object& object, const char* key) {
-  const Napi::Value value = object.Get(key);
-  if (!value.IsNumber()) return std::nullopt;
-  return value.As<Napi::Number>().Uint32Value();
-}
-
-std::optional<bool> OptionalFlag(const Napi::Object& object, const char* key) {
-  const Napi::Value value = object.Get(key);
-  if (!value.IsBoolean()) return std::nullopt;
-  return value.As<Napi::Boolean>().Value();
-}
-
-TunSpec ParseSpec(const Napi::Object& object) {
+TunSpec ParseSpec(napi_env env, napi_value object) {
   TunSpec spec;
-  spec.name = object.Get("name").As<Napi::String>().Utf8Value();
-  spec.flags = static_cast<std::uint16_t>(object.Get("flags").As<Napi::Number>().Uint32Value());
-  spec.queues = object.Get("queues").As<Napi::Number>().Uint32Value();
-  spec.ifindex = OptionalNumber(object, "ifindex");
-  spec.persist = OptionalFlag(object, "persist");
-  spec.owner = OptionalNumber(object, "owner");
-  spec.group = OptionalNumber(object, "group");
-  spec.vnetHeaderSize = OptionalNumber(object, "vnetHeaderSize");
-  spec.offload = OptionalNumber(object, "offload");
-  spec.hold = OptionalFlag(object, "hold").value_or(true);
+  spec.name = ReadText(env, Property(env, object, "name"));
+  spec.flags = static_cast<std::uint16_t>(ReadUnsigned(env, Property(env, object, "flags")));
+  spec.queues = ReadUnsigned(env, Property(env, object, "queues"));
+  spec.ifindex = OptionalUnsigned(env, object, "ifindex");
+  spec.persist = OptionalFlag(env, object, "persist");
+  spec.owner = OptionalUnsigned(env, object, "owner");
+  spec.group = OptionalUnsigned(env, object, "group");
+  spec.vnetHeaderSize = OptionalUnsigned(env, object, "vnetHeaderSize");
+  spec.offload = OptionalUnsigned(env, object, "offload");
+  spec.hold = OptionalFlag(env, object, "hold").value_or(true);
   return spec;
 }
 
-Napi::Object ToObject(napi_env env, const TunInfo& info) {
-  Napi::Object object = Napi::Object::New(env);
-  object.Set("name", info.name);
-  object.Set("ifindex", info.ifindex);
-  object.Set("flags", info.flags);
-  object.Set("vnetHeaderSize", info.vnetHeaderSize);
+ObjectMaker Describe(napi_env env, const TunInfo& info) {
+  ObjectMaker object(env);
+  object.Set("name", MakeText(env, info.name))
+      .Set("ifindex", MakeUnsigned(env, info.ifindex))
+      .Set("flags", MakeUnsigned(env, info.flags))
+      .Set("vnetHeaderSize", MakeUnsigned(env, info.vnetHeaderSize));
   return object;
 }
 
 Napi::Value TunOpen(const Napi::CallbackInfo& info) {
   const SharedFile netns = FileArgument(info, 0);
   if (!netns) return RejectedPromise(info, Failure{EBADF, "setns"});
-  const TunSpec spec = ParseSpec(info[1].As<Napi::Object>());
+  const TunSpec spec = ParseSpec(info.Env(), info[1]);
   // Cut short it would be another device's name.
   if (spec.name.size() >= IFNAMSIZ) return RejectedPromise(info, Failure{ERANGE, "ioctl(TUNSETIFF)"});
   return RunAsync<TunDevice>(info, [netns, spec](StopSignal) {
@@ -63,6 +51,12 @@ Napi::Value TunInfoOf(const Napi::CallbackInfo& info) {
   const SharedFile queue = FileArgument(info, 0);
   if (!queue) return RejectedPromise(info, Failure{EBADF, "ioctl(TUNGETIFF)"});
   return RunAsync<TunInfo>(info, [queue](StopSignal) { return QueryTun(queue->number()); });
+}
+
+Napi::Value TunOf(const Napi::CallbackInfo& info) {
+  const int pid = ReadSigned(info.Env(), info[0]);
+  const int number = ReadSigned(info.Env(), info[1]);
+  return RunAsync<ForeignTun>(info, [pid, number](StopSignal) { return FindForeignTun(pid, number); });
 }
 
 Result<std::uint32_t> QueryFeatures() {
@@ -93,17 +87,17 @@ Napi::Value Control(const Napi::CallbackInfo& info, unsigned long request, unsig
 }
 
 Napi::Value TunSetPersist(const Napi::CallbackInfo& info) {
-  const bool persist = info[1].As<Napi::Boolean>().Value();
+  const bool persist = ReadFlag(info.Env(), info[1]);
   return Control(info, TUNSETPERSIST, persist ? 1 : 0, "ioctl(TUNSETPERSIST)");
 }
 
 Napi::Value TunSetOffload(const Napi::CallbackInfo& info) {
-  return Control(info, TUNSETOFFLOAD, info[1].As<Napi::Number>().Uint32Value(), "ioctl(TUNSETOFFLOAD)");
+  return Control(info, TUNSETOFFLOAD, ReadUnsigned(info.Env(), info[1]), "ioctl(TUNSETOFFLOAD)");
 }
 
 Napi::Value TunSetVnetHeaderSize(const Napi::CallbackInfo& info) {
   const SharedFile queue = FileArgument(info, 0);
-  const int size = info[1].As<Napi::Number>().Int32Value();
+  const int size = ReadSigned(info.Env(), info[1]);
   if (!queue) return RejectedPromise(info, Failure{EBADF, "ioctl(TUNSETVNETHDRSZ)"});
   return RunAsync<Done>(info, [queue, size](StopSignal) -> Result<Done> {
     if (ioctl(queue->number(), TUNSETVNETHDRSZ, &size) < 0) return LastError("ioctl(TUNSETVNETHDRSZ)");
@@ -113,7 +107,7 @@ Napi::Value TunSetVnetHeaderSize(const Napi::CallbackInfo& info) {
 
 Napi::Value TunSetQueue(const Napi::CallbackInfo& info) {
   const SharedFile queue = FileArgument(info, 0);
-  const bool attached = info[1].As<Napi::Boolean>().Value();
+  const bool attached = ReadFlag(info.Env(), info[1]);
   if (!queue) return RejectedPromise(info, Failure{EBADF, "ioctl(TUNSETQUEUE)"});
   return RunAsync<Done>(info, [queue, attached](StopSignal) -> Result<Done> {
     ifreq request{};
@@ -134,18 +128,23 @@ napi_value ReadTun(napi_env env, napi_callback_info info) {
 
 }  // namespace
 
-napi_value ToValue(Environment&, napi_env env, TunInfo info) { return ToObject(env, info); }
+napi_value ToValue(Environment&, napi_env env, TunInfo info) { return Describe(env, info).Finish(); }
+
+napi_value ToValue(Environment&, napi_env env, ForeignTun foreign) {
+  return ObjectMaker(env)
+      .Set("name", MakeText(env, foreign.name))
+      .Set("netnsInode", MakeBigInt(env, foreign.netnsInode))
+      .Finish();
+}
 
 napi_value ToValue(Environment& environment, napi_env env, TunDevice device) {
-  Napi::Array queues = Napi::Array::New(env, device.queues.size());
+  napi_value queues = nullptr;
+  if (napi_create_array_with_length(env, device.queues.size(), &queues) != napi_ok) return nullptr;
   for (std::uint32_t index = 0; index < device.queues.size(); ++index) {
     napi_value queue = MakeDescriptor(env, environment.descriptors, std::move(device.queues[index]));
-    if (queue == nullptr) return nullptr;
-    queues.Set(index, queue);
+    if (queue == nullptr || napi_set_element(env, queues, index, queue) != napi_ok) return nullptr;
   }
-  Napi::Object result = ToObject(env, device.info);
-  result.Set("queues", queues);
-  return result;
+  return Describe(env, device.info).Set("queues", queues).Finish();
 }
 
 void DefineTun(Exports& exports) {
@@ -156,6 +155,7 @@ void DefineTun(Exports& exports) {
   exports.Define<TunSetOffload>("tunSetOffload");
   exports.Define<TunSetVnetHeaderSize>("tunSetVnetHeaderSize");
   exports.Define<TunSetQueue>("tunSetQueue");
+  exports.Define<TunOf>("tunOf");
   exports.Define("readTun", ReadTun);
 }
 

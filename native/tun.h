@@ -43,6 +43,15 @@ Result<TunDevice> OpenTun(const TunSpec& spec);
 /** What the device of `queue` is now, under the name and in the namespace it has by now. */
 Result<TunInfo> QueryTun(int queue);
 
+/** A tun descriptor that another process has open. */
+struct ForeignTun {
+  std::string name;
+  std::uint64_t netnsInode = 0;
+};
+
+/** Which device descriptor `number` of process `pid` belongs to; needs PTRACE_MODE_ATTACH_REALCREDS over it. */
+Result<ForeignTun> FindForeignTun(int pid, int number);
+
 struct Exports;
 void DefineTun(Exports& exports);
 

@@ -5,6 +5,8 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "netns.h"
 #include "tun.h"
@@ -145,6 +147,21 @@ Result<TunInfo> QueryTun(int queue) {
   if (!ifindex.ok()) return std::move(ifindex.failure());
   info.value().ifindex = ifindex.value();
   return info;
+}
+
+Result<ForeignTun> FindForeignTun(int pid, int number) {
+  // pidfd_open(2), Linux 5.3; pidfd_getfd(2), Linux 5.6. glibc has no wrapper before 2.36.
+  const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0U)));
+  if (!process.valid()) return LastError("pidfd_open");
+  const UniqueFd queue(static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), number, 0U)));
+  if (!queue.valid()) return LastError("pidfd_getfd");
+  ifreq request{};
+  if (ioctl(queue.get(), TUNGETIFF, &request) < 0) return LastError("ioctl(TUNGETIFF)");
+  const UniqueFd netns(ioctl(queue.get(), TUNGETDEVNETNS));
+  if (!netns.valid()) return LastError("ioctl(TUNGETDEVNETNS)");
+  struct stat status {};
+  if (fstat(netns.get(), &status) < 0) return LastError("fstat");
+  return ForeignTun{request.ifr_name, status.st_ino};
 }
 
 }  // namespace podtap

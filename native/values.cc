@@ -1,0 +1,96 @@
+#include "values.h"
+
+namespace podtap {
+
+std::string ReadText(napi_env env, napi_value value) {
+  std::size_t length = 0;
+  if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) return {};
+  std::string text(length, '\0');
+  // The terminating 0 goes where std::string keeps its own.
+  napi_get_value_string_utf8(env, value, text.data(), length + 1, nullptr);
+  return text;
+}
+
+std::uint32_t ReadUnsigned(napi_env env, napi_value value) {
+  std::uint32_t number = 0;
+  napi_get_value_uint32(env, value, &number);
+  return number;
+}
+
+std::int32_t ReadSigned(napi_env env, napi_value value) {
+  std::int32_t number = 0;
+  napi_get_value_int32(env, value, &number);
+  return number;
+}
+
+bool ReadFlag(napi_env env, napi_value value) {
+  bool flag = false;
+  napi_get_value_bool(env, value, &flag);
+  return flag;
+}
+
+std::span<const std::byte> ReadBytes(napi_env env, napi_value value) {
+  napi_typedarray_type type = napi_uint8_array;
+  std::size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) return {};
+  if (type != napi_uint8_array || data == nullptr) return {};
+  return {static_cast<const std::byte*>(data), length};
+}
+
+napi_value Property(napi_env env, napi_value object, const char* key) {
+  napi_value value = nullptr;
+  if (napi_get_named_property(env, object, key, &value) != napi_ok) return nullptr;
+  return value;
+}
+
+std::optional<std::uint32_t> OptionalUnsigned(napi_env env, napi_value object, const char* key) {
+  std::uint32_t number = 0;
+  if (napi_get_value_uint32(env, Property(env, object, key), &number) != napi_ok) return std::nullopt;
+  return number;
+}
+
+std::optional<bool> OptionalFlag(napi_env env, napi_value object, const char* key) {
+  bool flag = false;
+  if (napi_get_value_bool(env, Property(env, object, key), &flag) != napi_ok) return std::nullopt;
+  return flag;
+}
+
+napi_value MakeText(napi_env env, const std::string& text) {
+  napi_value value = nullptr;
+  napi_create_string_utf8(env, text.data(), text.size(), &value);
+  return value;
+}
+
+napi_value MakeUnsigned(napi_env env, std::uint32_t number) {
+  napi_value value = nullptr;
+  napi_create_uint32(env, number, &value);
+  return value;
+}
+
+napi_value MakeSigned(napi_env env, std::int64_t number) {
+  napi_value value = nullptr;
+  napi_create_int64(env, number, &value);
+  return value;
+}
+
+napi_value MakeBigInt(napi_env env, std::uint64_t number) {
+  napi_value value = nullptr;
+  napi_create_bigint_uint64(env, number, &value);
+  return value;
+}
+
+napi_value MakeUndefined(napi_env env) {
+  napi_value value = nullptr;
+  napi_get_undefined(env, &value);
+  return value;
+}
+
+ObjectMaker::ObjectMaker(napi_env env) : env_(env), complete_(napi_create_object(env, &object_) == napi_ok) {}
+
+ObjectMaker& ObjectMaker::Set(const char* key, napi_value value) {
+  complete_ = complete_ && value != nullptr && napi_set_named_property(env_, object_, key, value) == napi_ok;
+  return *this;
+}
+
+}  // namespace podtap
