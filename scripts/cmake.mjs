@@ -2,7 +2,7 @@
 //   node scripts/cmake.mjs configure      writes build-cmake/compile_commands.json, for editors and clang-tidy
 //   node scripts/cmake.mjs asan [words]   builds with ASan and UBSan and runs the test files whose path contains a word
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { nodeDirectory } from './needs.mjs';
 import { prepare } from './prepare.mjs';
@@ -15,18 +15,19 @@ const sanitizers = { ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'print_stack
 await main(async () => {
   const [command, ...words] = process.argv.slice(2);
   await prepare({ tests: command === 'asan', cmake: true });
-  if (command === 'configure') await cmake('configure', '');
+  if (command === 'configure') await cmake('configure', 'OFF');
   else if (command === 'asan') return await sanitized(words.length > 0 ? words : usual);
   else throw new Error('configure or asan?');
 });
 
 /**
  * @param {string} command
- * @param {string} sanitize as of -fsanitize
+ * @param {string} sanitize as of -fsanitize, or OFF
  */
 async function cmake(command, sanitize) {
   const program = join(root, 'node_modules/cmake-js/bin/cmake-js');
   const args = [program, command, '--directory', 'native', '--out', 'build-cmake', `--CDPODTAP_SANITIZE=${sanitize}`];
+  if (sanitize !== 'OFF') args.push('--debug'); // optimized, GCC warns of what only the instrumentation makes look uninitialized
   // With nodedir it takes these headers instead of downloading them.
   const env = { ...process.env, npm_config_nodedir: nodeDirectory };
   await step(`cmake-js ${command}`, process.execPath, args, { env });
@@ -34,6 +35,7 @@ async function cmake(command, sanitize) {
 
 /** @param {readonly string[]} words */
 async function sanitized(words) {
+  await cmake('configure', 'address,undefined'); // `build` alone would keep the configuration that is there
   await cmake('build', 'address,undefined');
   // A package of its own around that build, so that the library finds it where it always looks.
   const tree = join(root, 'build-cmake/sanitized');
@@ -41,8 +43,9 @@ async function sanitized(words) {
   mkdirSync(join(tree, 'build/Release'), { recursive: true });
   for (const path of ['package.json', 'dist', 'test']) cpSync(join(root, path), join(tree, path), { recursive: true });
   for (const file of ['podtap.node', 'podtap-launcher']) {
-    const built = ['build-cmake/Release', 'build-cmake'].map((folder) => join(root, folder, file)).find((path) => existsSync(path));
+    const built = ['build-cmake/Debug', 'build-cmake'].map((folder) => join(root, folder, file)).find((path) => existsSync(path));
     if (built === undefined) throw new Error(`cmake-js made no ${file}`);
+    if (!readFileSync(built).includes('__asan_')) throw new Error(`${built} is not instrumented`);
     copyFileSync(built, join(tree, 'build/Release', file));
   }
 

@@ -18,9 +18,11 @@ export async function prepare({ tests = false, cmake = false } = {}) {
     throw new Stop('node_modules');
   }
   await provide([...needs.build, ...(tests ? needs.tests : []), ...(cmake ? needs.cmake : [])]);
+  const targets = [addon, typescript, ...(tests ? [tap] : [])];
+  if (targets.every((target) => target() === undefined)) return;
   const unlock = await lock();
   try {
-    const results = await Promise.allSettled([buildAddon(), compile(), ...(tests ? [buildTap()] : [])]);
+    const results = await Promise.allSettled(targets.map((target) => target()?.()));
     const failed = results.find((result) => result.status === 'rejected');
     if (failed) throw failed.reason;
   } finally {
@@ -28,8 +30,9 @@ export async function prepare({ tests = false, cmake = false } = {}) {
   }
 }
 
-async function buildAddon() {
-  if (!existsSync(join(root, 'binding.gyp'))) return;
+// Each target says how it is made, or undefined when it is up to date.
+
+function addon() {
   const key = digest([
     process.versions.modules,
     process.arch,
@@ -38,28 +41,34 @@ async function buildAddon() {
     ...files(['native', 'binding.gyp']).map((file) => readFileSync(file)),
   ]);
   const artifacts = ['podtap.node', 'podtap-launcher'].map((file) => join(root, 'build/Release', file));
-  if (artifacts.every((file) => existsSync(file)) && fresh('build', key)) return;
-  // Never `rebuild`: when it fails it has deleted a good build first.
-  const gyp = join(root, 'node_modules/node-gyp/bin/node-gyp.js');
-  await step('addon built', process.execPath, [gyp, 'configure', 'build', '-j', 'max', `--nodedir=${nodeDirectory}`]);
-  stamp('build', key);
+  if (artifacts.every((file) => existsSync(file)) && fresh('build', key)) return undefined;
+  return async () => {
+    // Never `rebuild`: when it fails it has deleted a good build first.
+    const gyp = join(root, 'node_modules/node-gyp/bin/node-gyp.js');
+    await step('addon built', process.execPath, [gyp, 'configure', 'build', '-j', 'max', `--nodedir=${nodeDirectory}`]);
+    stamp('build', key);
+  };
 }
 
-async function compile() {
+function typescript() {
   const sources = files([...compiled, 'tsconfig.json', 'package-lock.json']);
   const key = digest(sources.map((file) => `${file} ${statSync(file).mtimeMs} ${statSync(file).size}`));
-  if (fresh('dist', key)) return;
-  await step('TypeScript compiled', process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js'), '--pretty', 'false']);
-  for (const folder of compiled) removeOrphans(join(root, 'dist', folder), join(root, folder));
-  stamp('dist', key);
+  if (fresh('dist', key)) return undefined;
+  return async () => {
+    await step('TypeScript compiled', process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js'), '--pretty', 'false']);
+    for (const folder of compiled) removeOrphans(join(root, 'dist', folder), join(root, folder));
+    stamp('dist', key);
+  };
 }
 
 /** tap is built once for the set of plugins that .taprc names; its runner would do so itself, in a race with a second one. */
-async function buildTap() {
+function tap() {
   const key = digest([readFileSync(join(root, '.taprc')), readFileSync(join(root, 'package-lock.json'))]);
-  if (fresh('node_modules/@tapjs', key)) return;
-  await step('tap built', process.execPath, [join(root, 'node_modules/tap/dist/esm/run.mjs'), 'build']);
-  stamp('node_modules/@tapjs', key);
+  if (fresh('node_modules/@tapjs', key)) return undefined;
+  return async () => {
+    await step('tap built', process.execPath, [join(root, 'node_modules/tap/dist/esm/run.mjs'), 'build']);
+    stamp('node_modules/@tapjs', key);
+  };
 }
 
 /**

@@ -19,6 +19,7 @@ await main(async () => {
     if (words.length === 0) await check(results);
     await runTap(results, testFiles(words));
     await questionSkips(results);
+    if (process.env.COVERAGE) await reportCoverage();
   } catch (error) {
     if (!(error instanceof Stop)) throw error;
     results.failed(error.message);
@@ -61,12 +62,19 @@ function testFiles(words) {
  * @param {readonly string[]} files
  */
 async function runTap(results, files) {
-  const coverage = process.env.COVERAGE ? ['--no-disable-coverage'] : [];
+  const coverage = process.env.COVERAGE ? [] : ['--disable-coverage'];
   const args = [bin('tap/dist/esm/run.mjs'), 'run', '--reporter=tap', ...coverage, ...files];
   const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
   child.stdout.pipe(results.parser());
   const code = await new Promise((resolve) => child.on('close', resolve));
   if (code !== 0 && results.ok) results.failed(`tap ended with ${code}`);
+}
+
+/** Lines of lib/ that no test ran; it measures and never fails. */
+async function reportCoverage() {
+  const args = [bin('tap/dist/esm/run.mjs'), 'report', 'text', '--show-full-coverage'];
+  const child = spawn(process.execPath, args, { cwd: root, stdio: 'inherit' });
+  await new Promise((resolve) => child.on('close', resolve));
 }
 
 /**
