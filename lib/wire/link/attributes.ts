@@ -152,10 +152,10 @@ export const linkFields = {
   tso_max_size: [59, u32],
   tso_max_segs: [60, u32],
   allmulti: [61, u32], // 6.0
-  devlink_port: [62, bytes],
+  devlink_port: [62, unread], // nests, empty but for hardware; as dpll_pin
   gso_ipv4_max_size: [63, u32],
   gro_ipv4_max_size: [64, u32],
-  dpll_pin: [65, bytes],
+  dpll_pin: [65, unread],
   max_pacing_offload_horizon: [66, u32], // ns; 8 bytes where 4 do not suffice
   netns_immutable: [67, u8],
   headroom: [68, u16],
@@ -194,15 +194,7 @@ const inet6 = {
   conf: [2, numbers(s32)],
   stats: [3, unread],
   mcast: [4, bytes],
-  cacheinfo: [
-    5,
-    struct([
-      ['max_reasm_len', u32],
-      ['tstamp', u32],
-      ['reachable_time', u32],
-      ['retrans_time', u32],
-    ]),
-  ],
+  cacheinfo: [5, unread], // times of neighbour discovery, one of them random
   icmp6stats: [6, unread],
   token: [7, ip],
   addr_gen_mode: [8, named(u8, addrGenModes)],
