@@ -62,7 +62,7 @@ export const neighborStates = new Naming('neighbour state', {
 });
 
 /** NTF_*, and NTF_EXT_* (NDA_FLAGS_EXT, since 5.16) 8 bits higher, as the kernel holds them itself. Names of ip-neighbour(8). */
-const neighborFlags = {
+export const neighborFlags = {
   use: 0x01,
   self: 0x02,
   master: 0x04,
@@ -123,7 +123,7 @@ export interface FdbEntry {
   readonly vlan?: number;
   /**
    * 'permanent': local, the frames are for the host; 'noarp': static; 'reachable' and 'stale': learned. Absent in a request: 'noarp'.
-   * To a VXLAN: 'permanent' for what does not age.
+   * Of a VXLAN: 'permanent' and 'noarp' do not age.
    */
   readonly state?: string;
   /** The bridge takes frames for this MAC for itself: as a port's own MAC ('permanent' with a bridge as master). Not sent. */
@@ -194,7 +194,7 @@ export function decodeFdb(from: Bytes, message: Message): FdbEntry {
     object: 'fdb',
     mac: slots[2] ?? '',
     ifindex: header.u32[(at + 4) >> 2]!,
-    state: neighborStates.name(state),
+    state: fdbState(state),
   };
   if (slots[9] !== undefined) entry.master = slots[9];
   if (slots[5] !== undefined) entry.vlan = slots[5];
@@ -213,6 +213,19 @@ export function decodeFdb(from: Bytes, message: Message): FdbEntry {
   if (slots[14] !== undefined) entry.extended = slots[14];
   if (slots[0] !== undefined) entry.unknown = slots[0];
   return entry;
+}
+
+/** VXLANs keep the two bits that bridge(8) sends for an entry that does not age: one of them says it. */
+function fdbState(bits: number): string {
+  const { permanent, noarp } = neighborStates.numbers;
+  return neighborStates.name((bits & permanent) !== 0 ? permanent : (bits & noarp) !== 0 ? noarp : bits);
+}
+
+/** As bridge(8) says it: VXLANs refuse a static entry that is not 'reachable' as well. */
+function fdbStateBits(state: string): number {
+  const { permanent, noarp, reachable } = neighborStates.numbers;
+  const bits = neighborStates.number(state);
+  return bits === permanent ? permanent | noarp : bits === noarp ? noarp | reachable : bits;
 }
 
 function decodeTimes(from: Bytes, slots: Attributes): NeighborTimes | undefined {
@@ -295,7 +308,7 @@ export function encodeFdb(type: number, flags: number, entry: FdbEntry): Uint8Ar
     neighborFamily,
     type,
     flags,
-    { family: AF_BRIDGE, ifindex: entry.ifindex, state: neighborStates.number(entry.state ?? 'noarp'), flags: bits & 0xff },
+    { family: AF_BRIDGE, ifindex: entry.ifindex, state: fdbStateBits(entry.state ?? 'noarp'), flags: bits & 0xff },
     {
       dst: entry.dst,
       lladdr: entry.mac,

@@ -134,7 +134,7 @@ export const routeFamily = messageFamily(
 type Attributes = Values<typeof routeFamily.table>;
 
 /** RTNH_F_* and RTM_F_*, which share rtm_flags, with the names of ip-route(8); 'cloned' is its 'cache'. */
-const routeFlags = {
+export const routeFlags = {
   dead: 0x01,
   pervasive: 0x02,
   offload: 0x08,
@@ -157,10 +157,10 @@ const { dead, offload, linkdown, unresolved, trap, lookup_table, fib_match, rt_o
 const FOUND = dead | offload | linkdown | unresolved | trap | rt_offload | rt_trap | rt_offload_failed | lookup_table | fib_match;
 
 /** ICMPV6_ROUTER_PREF_*: RFC 4191. */
-const preferences = new Naming('router preference', { medium: 0, high: 1, low: 3 });
+export const preferences = new Naming('router preference', { medium: 0, high: 1, low: 3 });
 
 /** LWTUNNEL_ENCAP_*: uapi/linux/lwtunnel.h. */
-const encapTypes = new Naming('encapsulation', {
+export const encapTypes = new Naming('encapsulation', {
   mpls: 1,
   ip: 2,
   ila: 3,
@@ -439,7 +439,7 @@ export function encodeRoute(type: number, flags: number, route: Route): Uint8Arr
       prefsrc: route.src,
       metrics: encodeMetrics(route),
       flow: named ? undefined : route.flow,
-      table: routeTable,
+      table: routeTable < 256 ? undefined : routeTable,
       mark: route.mark,
       pref: route.pref === undefined ? undefined : preferences.number(route.pref),
       expires: route.expires,
@@ -471,8 +471,8 @@ function scopeOf(family: number, type: number, deleted: boolean, route: Route): 
   if (family === AF_INET6 || family === AF_MPLS) return scopes.numbers.global;
   if (type === local || type === nat) return scopes.numbers.host;
   if (type === broadcast || type === multicast || type === anycast) return scopes.numbers.link;
-  if (type !== unicast && type !== unspec) return scopes.numbers.global;
   if (deleted) return scopes.numbers.nowhere; // any
+  if (type !== unicast && type !== unspec) return scopes.numbers.global;
   return route.via === undefined && route.nexthops === undefined && route.nhid === undefined ? scopes.numbers.link : scopes.numbers.global;
 }
 
@@ -539,7 +539,7 @@ export interface RouteLookup {
   readonly mark?: number;
   readonly uid?: number;
   readonly tos?: number;
-  /** RTM_F_LOOKUP_TABLE: the answer names the table that the route is in, not main. */
+  /** RTM_F_LOOKUP_TABLE: the answer names the table that the route is in, not main. IPv6's answers always do, and the flag is refused. */
   readonly table?: boolean;
   /** RTM_F_FIB_MATCH: the answer is the entry of the table, not what a packet would take. */
   readonly fibMatch?: boolean;
@@ -558,8 +558,11 @@ export function encodeRouteGet(to: string, lookup: RouteLookup = {}): Uint8Array
       dst_len: dst.length,
       src_len: source?.length ?? 0,
       tos: lookup.tos ?? 0,
-      flags: (lookup.table === true ? lookup_table : 0) | (lookup.fibMatch === true ? fib_match : 0),
+      flags: (lookup.table === true && dst.family !== AF_INET6 ? lookup_table : 0) | (lookup.fibMatch === true ? fib_match : 0),
     },
     { dst: dst.address, src: source?.address, iif: lookup.iif, oif: lookup.oif, mark: lookup.mark, uid: lookup.uid },
   );
 }
+
+/** RTAX_* that a route may carry, `mtu` apart. */
+export const metricNames = Object.keys(metricsTable.fields).filter((name) => name !== 'lock' && name !== 'mtu');

@@ -64,7 +64,10 @@ export const ruleFamily = messageFamily(
 );
 
 /** FR_ACT_*; 'table' is FR_ACT_TO_TBL. */
-const actions = new Naming('rule action', { unspec: 0, table: 1, goto: 2, nop: 3, blackhole: 6, unreachable: 7, prohibit: 8 });
+export const ruleActions = new Naming('rule action', { unspec: 0, table: 1, goto: 2, nop: 3, blackhole: 6, unreachable: 7, prohibit: 8 });
+
+/** AF_INET, AF_INET6, RTNL_FAMILY_IPMR, RTNL_FAMILY_IP6MR: a dump of AF_UNSPEC has them all. */
+const families = new Naming('family', { ipv4: AF_INET, ipv6: AF_INET6, ipmr: 128, ip6mr: 129 });
 
 const FIB_RULE_INVERT = 0x02;
 /** FIB_RULE_*. 'unresolved': the target of a goto is missing; 'iif_detached', 'oif_detached': the interface is. */
@@ -83,8 +86,8 @@ export interface Range {
 /** A rule of policy routing. */
 export interface Rule {
   readonly object?: 'rule';
-  /** Present in what the kernel tells. Absent in a request: that of the addresses in it; without any IPv4. */
-  readonly family?: 'ipv4' | 'ipv6';
+  /** 'ipv4', 'ipv6'; 'ipmr' and 'ip6mr' of multicast routing. Absent in a request: that of the addresses in it; without any IPv4. */
+  readonly family?: string;
   readonly priority: number;
   /** Everything it says must hold, or, with this, must not. */
   readonly not?: boolean;
@@ -99,6 +102,7 @@ export interface Rule {
   /** The DS field, IPv4's TOS (without ECN); `dscp` is its upper six bits (since 6.13). */
   readonly tos?: number;
   readonly dscp?: number;
+  /** Masks of dscp and ports; absent: all bits. A flow label comes with its mask. */
   readonly dscpMask?: number;
   readonly flowLabel?: number;
   readonly flowLabelMask?: number;
@@ -124,7 +128,7 @@ export interface Rule {
   readonly suppressIfGroup?: number;
   /** Realms. */
   readonly flow?: number;
-  /** Who made it. Absent in a request: boot. */
+  /** Who made it: 'kernel', 'static', ..., as for routes. Absent in a request: unspec. */
   readonly protocol?: string;
   /** 'permanent' (cannot be deleted), 'unresolved', 'iif_detached', 'oif_detached', 'find_saddr'. */
   readonly flags?: readonly string[];
@@ -145,7 +149,7 @@ export function decodeRule(from: Bytes, message: Message): Rule {
   const any = defaultPrefix(header.family).slice(0, -2);
   return {
     object: 'rule',
-    family: header.family === AF_INET6 ? 'ipv6' : 'ipv4',
+    family: families.name(header.family),
     priority: priority ?? 0, // 0 is not sent
     ...((header.flags & FIB_RULE_INVERT) !== 0 && { not: true }),
     ...((src !== undefined || header.src_len !== 0) && { from: `${src ?? any}/${header.src_len}` }),
@@ -157,18 +161,18 @@ export function decodeRule(from: Bytes, message: Message): Rule {
     ...(fwmask !== undefined && fwmask !== NONE && { markMask: fwmask }),
     ...(header.tos !== 0 && { tos: header.tos }),
     ...(dscp !== undefined && { dscp }),
-    ...(dscp_mask !== undefined && { dscpMask: dscp_mask }),
+    ...(dscp_mask !== undefined && dscp_mask !== 0x3f && { dscpMask: dscp_mask }),
     ...(flowlabel !== undefined && { flowLabel: flowlabel }),
     ...(flowlabel_mask !== undefined && { flowLabelMask: flowlabel_mask }),
     ...(ip_proto !== undefined && { ipProtocol: ip_proto }),
     ...(sport_range !== undefined && { sport: sport_range }),
-    ...(sport_mask !== undefined && { sportMask: sport_mask }),
+    ...(sport_mask !== undefined && sport_mask !== 0xffff && { sportMask: sport_mask }),
     ...(dport_range !== undefined && { dport: dport_range }),
-    ...(dport_mask !== undefined && { dportMask: dport_mask }),
+    ...(dport_mask !== undefined && dport_mask !== 0xffff && { dportMask: dport_mask }),
     ...(uid_range !== undefined && { uidRange: uid_range }),
     ...(tun_id !== undefined && { tunnelId: tun_id }),
     ...(l3mdev !== undefined && l3mdev !== 0 && { l3mdev: true }),
-    action: actions.name(header.action),
+    action: ruleActions.name(header.action),
     ...(routeTable !== 0 && { table: routeTable }),
     ...(goto !== undefined && { goto }),
     ...(suppress_prefixlen !== undefined && suppress_prefixlen !== NONE && { suppressPrefixLength: suppress_prefixlen }),
@@ -182,13 +186,12 @@ export function decodeRule(from: Bytes, message: Message): Rule {
 
 /** `type` is RTM_NEWRULE or RTM_DELRULE. Adding a rule twice makes two, without NLM_F_EXCL. */
 export function encodeRule(type: number, flags: number, rule: RuleRequest): Uint8Array {
-  const family =
-    rule.family === undefined ? (familyOf(rule.from) ?? familyOf(rule.to) ?? AF_INET) : rule.family === 'ipv6' ? AF_INET6 : AF_INET;
+  const family = rule.family === undefined ? (familyOf(rule.from) ?? familyOf(rule.to) ?? AF_INET) : families.number(rule.family);
   const from = rule.from === undefined ? undefined : parsePrefix(rule.from, family);
   const to = rule.to === undefined ? undefined : parsePrefix(rule.to, family);
   const added = type === RTM_NEWRULE;
-  const action = rule.action === undefined ? defaultAction(added, rule) : actions.number(rule.action);
-  const routeTable = rule.table ?? (added && action === actions.numbers.table && rule.l3mdev !== true ? RT_TABLE_MAIN : 0);
+  const action = rule.action === undefined ? defaultAction(added, rule) : ruleActions.number(rule.action);
+  const routeTable = rule.table ?? (added && action === ruleActions.numbers.table && rule.l3mdev !== true ? RT_TABLE_MAIN : 0);
   return encodeMessage(
     ruleFamily,
     type,
@@ -215,10 +218,10 @@ export function encodeRule(type: number, flags: number, rule: RuleRequest): Uint
       tun_id: rule.tunnelId,
       suppress_ifgroup: rule.suppressIfGroup,
       suppress_prefixlen: rule.suppressPrefixLength,
-      table: routeTable === 0 ? undefined : routeTable,
+      table: routeTable < 256 ? undefined : routeTable,
       l3mdev: rule.l3mdev === true ? 1 : undefined,
       uid_range: rule.uidRange,
-      protocol: rule.protocol ?? (added ? 'boot' : undefined),
+      protocol: rule.protocol,
       ip_proto: rule.ipProtocol,
       sport_range: rule.sport,
       dport_range: rule.dport,
@@ -234,8 +237,8 @@ export function encodeRule(type: number, flags: number, rule: RuleRequest): Uint
 }
 
 function defaultAction(added: boolean, rule: RuleRequest): number {
-  if (rule.goto !== undefined) return actions.numbers.goto;
-  return added ? actions.numbers.table : actions.numbers.unspec; // of a rule to delete: any
+  if (rule.goto !== undefined) return ruleActions.numbers.goto;
+  return added ? ruleActions.numbers.table : ruleActions.numbers.unspec; // of a rule to delete: any
 }
 
 /** A dump of RTM_GETRULE; AF_UNSPEC for both families. */
