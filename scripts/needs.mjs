@@ -8,14 +8,16 @@ export const nodeDirectory = dirname(dirname(process.execPath));
 
 /** @typedef {{ what: string, package: string, present: () => boolean }} Need */
 
+/** A nodejs package usually brings them; Debian's own has them in one of their own. @type {Need} */
+const headers = {
+  what: "Node's headers",
+  package: 'libnode-dev',
+  present: () => existsSync(join(nodeDirectory, 'include/node/node_api.h')),
+};
+
 /** @type {Readonly<Record<string, readonly Need[]>>} */
 export const needs = {
-  build: [
-    program('g++', 'g++', process.env.CXX),
-    program('make', 'make'),
-    program('python3', 'python3'),
-    { what: "Node's headers", package: 'libnode-dev', present: () => existsSync(join(nodeDirectory, 'include/node/node_api.h')) },
-  ],
+  build: [program('g++', 'g++', process.env.CXX), program('make', 'make'), program('python3', 'python3'), headers],
   // The tests' oracles, and what gives each test file its namespace.
   tests: [
     program('ip', 'iproute2'),
@@ -23,6 +25,7 @@ export const needs = {
     program('unshare', 'util-linux'),
     program('setpriv', 'util-linux'),
     program('mount', 'mount'),
+    program('nft', 'nftables'),
   ],
   cmake: [program('cmake', 'cmake')],
 };
@@ -57,8 +60,14 @@ function executable(file) {
 export async function provide(list) {
   const missing = list.filter((need) => !need.present());
   if (missing.length === 0) return;
+  if (missing.includes(headers) && nodeDirectory !== '/usr') {
+    // A package's headers would be another version's, and in another place.
+    console.error(
+      `Node's headers are not in ${nodeDirectory}/include/node, where this node (${process.execPath}) keeps them: take a nodejs package or archive that brings them.`,
+    );
+    throw new Stop("Node's headers");
+  }
   const packages = [...new Set(missing.map((need) => need.package))];
-  const what = missing.map((need) => need.what).join(', ');
   if (process.getuid?.() === 0 && inPath('apt-get')) {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
     await step('package lists', 'apt-get', ['update', '-q'], { env });
@@ -66,11 +75,6 @@ export async function provide(list) {
   }
   const still = missing.filter((need) => !need.present());
   if (still.length === 0) return;
-  if (still.some((need) => need.package === 'libnode-dev')) {
-    console.error(
-      `Node's headers are not in ${nodeDirectory}/include/node, where this node (${process.execPath}) keeps them: install libnode-dev beside Debian's nodejs, or use a nodejs package or archive that brings them.`,
-    );
-  }
-  console.error(`missing: ${what}. Install with:\n  sudo apt-get install -y ${packages.join(' ')}`);
-  throw new Stop('needs');
+  console.error(`missing: ${still.map((need) => need.what).join(', ')}. Install with:\n  sudo apt-get install -y ${packages.join(' ')}`);
+  throw new Stop('what is missing');
 }
