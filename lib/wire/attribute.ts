@@ -347,8 +347,9 @@ function read(format: Format<unknown>, from: Bytes, start: number, end: number, 
 /** undefined where the last one is cut off, so that nothing is lost. */
 function readNumbers(tag: Tag, from: Bytes, start: number, end: number): number[] | undefined {
   if ((end - start) % 4 !== 0) return undefined;
-  const values: number[] = [];
-  for (let at = start >> 2; at < end >> 2; at++) values.push(tag === Tag.S32 ? from.u32[at]! | 0 : from.u32[at]!);
+  const count = (end - start) >> 2;
+  const values = new Array<number>(count);
+  for (let index = 0, at = start >> 2; index < count; index++, at++) values[index] = tag === Tag.S32 ? from.u32[at]! | 0 : from.u32[at]!;
   return values;
 }
 
