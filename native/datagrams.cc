@@ -26,12 +26,9 @@ std::span<Element> Elements(napi_env env, napi_value value) {
   return {static_cast<Element*>(data), length};
 }
 
-/** Takes an error that an earlier read met behind its datagrams. */
-int TakePendingError(OpenFile& file) { return std::exchange(file.pendingError, 0); }
-
 ssize_t ReadAll(OpenFile& file, std::span<std::byte> into, std::span<std::uint32_t> ends, std::size_t largest,
                 ReadOne readOne) {
-  if (const int error = TakePendingError(file); error != 0) return -error;
+  if (const int error = std::exchange(file.pendingError, 0); error != 0) return -error;
   if (into.empty() || ends.empty()) return -EINVAL;
   std::size_t used = 0;
   std::size_t count = 0;
@@ -72,7 +69,7 @@ napi_value Write(napi_env env, napi_callback_info info) {
   for (std::uint32_t index = from; index < length; ++index) {
     napi_value element = nullptr;
     napi_get_element(env, arguments[1], index, &element);
-    const std::span<std::byte> datagram = Elements<std::byte>(env, element);
+    const std::span<const std::byte> datagram = ReadBytes(env, element);
     if (write(file->number(), datagram.data(), datagram.size()) < 0) {
       return MakeSigned(env, index > from ? static_cast<ssize_t>(index - from) : -errno);
     }

@@ -57,7 +57,10 @@ void Executor::Loop() {
   std::unique_lock lock(mutex_);
   for (;;) {
     ++idle_;
-    available_.wait(lock, [this] { return stopping_ || !ready_.empty(); });
+    while (!stopping_ && ready_.empty()) {
+      // condition_variable::wait is a symbol of GCC 12 (GLIBCXX_3.4.30), which RHEL 9 does not have.
+      pthread_cond_wait(available_.native_handle(), mutex_.native_handle());
+    }
     --idle_;
     if (stopping_) return;
     std::unique_ptr<Task> task = std::move(ready_.front());

@@ -30,7 +30,7 @@ Result<UniqueFd> OpenDevice() {
 
 ifreq RequestFor(const std::string& name, std::uint16_t flags) {
   ifreq request{};
-  // ParseSpec refuses longer names; the last byte stays 0.
+  // Longer names were refused before; the last byte stays 0.
   std::copy_n(name.begin(), std::min(name.size(), std::size_t{IFNAMSIZ - 1}), request.ifr_name);
   request.ifr_flags = static_cast<short>(flags);
   return request;
