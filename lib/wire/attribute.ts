@@ -597,7 +597,7 @@ export function attributeName(table: AnyTable, field: string): string {
 }
 
 /** The name of an attribute by its number, of one that is missing, say. */
-export function typeName(table: AnyTable, type: number): string {
+export function nameOfType(table: AnyTable, type: number): string {
   const field = table.byType[type];
   return field === undefined ? `${table.prefix}_${type}` : attributeName(table, field.name);
 }
