@@ -21,6 +21,8 @@ std::span<Element> Elements(napi_env env, napi_value value) {
   std::size_t length = 0;
   napi_typedarray_type type = napi_uint8_array;
   constexpr napi_typedarray_type kExpected = sizeof(Element) == 4 ? napi_uint32_array : napi_uint8_array;
+  bool typed = false;
+  if (napi_is_typedarray(env, value, &typed) != napi_ok || !typed) return {};
   if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) return {};
   if (type != kExpected || data == nullptr) return {};
   return {static_cast<Element*>(data), length};
@@ -63,9 +65,9 @@ napi_value Write(napi_env env, napi_callback_info info) {
   const SharedFile file = ToFile(env, arguments[0]);
   if (!file) return MakeSigned(env, -EBADF);
   std::uint32_t length = 0;
-  std::uint32_t from = 0;
-  napi_get_array_length(env, arguments[1], &length);
-  napi_get_value_uint32(env, arguments[2], &from);
+  bool list = false;
+  if (napi_is_array(env, arguments[1], &list) == napi_ok && list) napi_get_array_length(env, arguments[1], &length);
+  const std::uint32_t from = ReadUnsigned(env, arguments[2]);
   for (std::uint32_t index = from; index < length; ++index) {
     napi_value element = nullptr;
     napi_get_element(env, arguments[1], index, &element);

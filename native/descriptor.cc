@@ -69,6 +69,8 @@ napi_value MakeDescriptor(napi_env env, const std::shared_ptr<DescriptorSet>& se
 
 Descriptor* ToDescriptor(napi_env env, napi_value value) {
   void* data = nullptr;
+  napi_valuetype type = napi_undefined;
+  if (value == nullptr || napi_typeof(env, value, &type) != napi_ok || type != napi_external) return nullptr;
   if (napi_get_value_external(env, value, &data) != napi_ok) return nullptr;
   return static_cast<Descriptor*>(data);
 }

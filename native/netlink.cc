@@ -71,7 +71,9 @@ NetlinkSpec ParseSpec(const Napi::CallbackInfo& info) {
   spec.bufferSize = OptionalUnsigned(env, info[2], "bufferSize");
   napi_value groups = Property(env, info[2], "groups");
   std::uint32_t length = 0;
-  if (napi_get_array_length(env, groups, &length) != napi_ok) return spec;
+  bool given = false;
+  if (groups == nullptr || napi_is_array(env, groups, &given) != napi_ok || !given) return spec;
+  napi_get_array_length(env, groups, &length);
   for (std::uint32_t index = 0; index < length; ++index) {
     napi_value group = nullptr;
     napi_get_element(env, groups, index, &group);

@@ -1,9 +1,19 @@
 #include "values.h"
 
 namespace podtap {
+namespace {
+
+/** Asked before every conversion: Deno's napi_get_value_uint32 takes undefined for 0. */
+bool Is(napi_env env, napi_value value, napi_valuetype type) {
+  napi_valuetype actual = napi_undefined;
+  return value != nullptr && napi_typeof(env, value, &actual) == napi_ok && actual == type;
+}
+
+}  // namespace
 
 std::string ReadText(napi_env env, napi_value value) {
   std::size_t length = 0;
+  if (!Is(env, value, napi_string)) return {};
   if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) return {};
   std::string text(length, '\0');
   // The terminating 0 goes where std::string keeps its own.
@@ -13,19 +23,19 @@ std::string ReadText(napi_env env, napi_value value) {
 
 std::uint32_t ReadUnsigned(napi_env env, napi_value value) {
   std::uint32_t number = 0;
-  napi_get_value_uint32(env, value, &number);
+  if (Is(env, value, napi_number)) napi_get_value_uint32(env, value, &number);
   return number;
 }
 
 std::int32_t ReadSigned(napi_env env, napi_value value) {
   std::int32_t number = 0;
-  napi_get_value_int32(env, value, &number);
+  if (Is(env, value, napi_number)) napi_get_value_int32(env, value, &number);
   return number;
 }
 
 bool ReadFlag(napi_env env, napi_value value) {
   bool flag = false;
-  napi_get_value_bool(env, value, &flag);
+  if (Is(env, value, napi_boolean)) napi_get_value_bool(env, value, &flag);
   return flag;
 }
 
@@ -33,6 +43,8 @@ std::span<const std::byte> ReadBytes(napi_env env, napi_value value) {
   napi_typedarray_type type = napi_uint8_array;
   std::size_t length = 0;
   void* data = nullptr;
+  bool typed = false;
+  if (value == nullptr || napi_is_typedarray(env, value, &typed) != napi_ok || !typed) return {};
   if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) return {};
   if (type != napi_uint8_array || data == nullptr) return {};
   return {static_cast<const std::byte*>(data), length};
@@ -40,20 +52,21 @@ std::span<const std::byte> ReadBytes(napi_env env, napi_value value) {
 
 napi_value Property(napi_env env, napi_value object, const char* key) {
   napi_value value = nullptr;
+  if (!Is(env, object, napi_object)) return nullptr;
   if (napi_get_named_property(env, object, key, &value) != napi_ok) return nullptr;
   return value;
 }
 
 std::optional<std::uint32_t> OptionalUnsigned(napi_env env, napi_value object, const char* key) {
-  std::uint32_t number = 0;
-  if (napi_get_value_uint32(env, Property(env, object, key), &number) != napi_ok) return std::nullopt;
-  return number;
+  napi_value value = Property(env, object, key);
+  if (!Is(env, value, napi_number)) return std::nullopt;
+  return ReadUnsigned(env, value);
 }
 
 std::optional<bool> OptionalFlag(napi_env env, napi_value object, const char* key) {
-  bool flag = false;
-  if (napi_get_value_bool(env, Property(env, object, key), &flag) != napi_ok) return std::nullopt;
-  return flag;
+  napi_value value = Property(env, object, key);
+  if (!Is(env, value, napi_boolean)) return std::nullopt;
+  return ReadFlag(env, value);
 }
 
 napi_value MakeText(napi_env env, const std::string& text) {
