@@ -78,11 +78,13 @@ function line(attribute: Attribute, from: Bytes): string {
   return header === '' ? name : `${name}: ${header}`;
 }
 
+const bitFields = new Set(['flags', 'change', 'optval', 'optmask', 'mask']);
+
 /** The fields of a struct that are not 0. */
 function fields(struct: Readonly<Record<string, number | bigint>>): string {
   return Object.entries(struct)
     .filter(([, value]) => value !== 0 && value !== 0n)
-    .map(([name, value]) => `${name} ${value}`)
+    .map(([name, value]) => `${name} ${bitFields.has(name) ? `0x${value.toString(16)}` : value}`)
     .join(', ');
 }
 

@@ -157,7 +157,7 @@ export interface Link {
   readonly object: 'link';
   readonly name: string;
   readonly ifindex: number;
-  /** IFLA_INFO_KIND; without one 'loopback', or 'physical': a device whose driver makes it, not a request. A virtio card is one. */
+  /** IFLA_INFO_KIND; without one 'loopback', or 'physical': a device whose driver makes it, not a request. A virtio card is one. '' in AF_BRIDGE messages, which do not say it. */
   readonly kind: string;
   /** '' where the device has no addresses (a tun). */
   readonly mac: string;
@@ -256,7 +256,7 @@ export function decodeLink(from: Bytes, message: Message, statistics = false): L
     end,
   );
   const info = a[18];
-  const kind = info?.kind ?? (type === 'loopback' ? type : 'physical');
+  const kind = info?.kind ?? (family === AF_BRIDGE ? '' : type === 'loopback' ? type : 'physical');
   const link: Mutable<Link> = {
     object: 'link',
     name: a[3] ?? '',
@@ -361,7 +361,7 @@ export interface LinkSettings {
   readonly gsoMaxSegs?: number | undefined;
 }
 
-/** The far end of a veth or netkit, made with the near one. */
+/** The far end of a veth or netkit, made with the near one. With `up` the kernel answers ENOTCONN, for this end is made first: bring it up afterwards. */
 export interface PeerRequest extends LinkSettings {
   readonly name?: string | undefined;
   /** The wanted index. */
