@@ -16,8 +16,12 @@ export function check<T>(schema: Schema<T>, value: unknown, where: string): T {
   const path = v.getDotPath(issue);
   if (isUnknownOption(issue)) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: ${issue.message}`);
   const subject = path === null ? where : `${where}: '${path}'`;
-  const received = issue.message === REQUIRED ? '' : `; received ${inspect(issue.input, { depth: 1, breakLength: Infinity, maxStringLength: 80 })}`;
-  throw invalidArgument(issue.kind === 'validation' ? 'ERR_INVALID_ARG_VALUE' : 'ERR_INVALID_ARG_TYPE', `${subject} ${issue.message}${received}`);
+  const received =
+    issue.message === REQUIRED ? '' : `; received ${inspect(issue.input, { depth: 1, breakLength: Infinity, maxStringLength: 80 })}`;
+  throw invalidArgument(
+    issue.kind === 'validation' ? 'ERR_INVALID_ARG_VALUE' : 'ERR_INVALID_ARG_TYPE',
+    `${subject} ${issue.message}${received}`,
+  );
 }
 
 type Issue = v.BaseIssue<unknown>;
@@ -47,7 +51,10 @@ export function options<const E extends v.ObjectEntries>(entries: E): v.StrictOb
 }
 
 function unknownOption(given: string, known: readonly string[]): string {
-  const [best] = known.map((name) => ({ name, far: distance(given.toLowerCase(), name.toLowerCase()) })).sort((a, b) => a.far - b.far);
+  const letters = (word: string): string => [...word.toLowerCase()].sort().join('');
+  const [best] = known
+    .map((name) => ({ name, far: distance(given.toLowerCase(), name.toLowerCase()), shuffled: distance(letters(given), letters(name)) }))
+    .sort((a, b) => a.far - b.far || a.shuffled - b.shuffled); // two letters swapped count as two mistakes, but of the same letters
   const near = best !== undefined && best.far <= Math.max(2, given.length / 3);
   return `there is no option '${given}'; ${near ? `did you mean '${best.name}'?` : `there are ${known.join(', ')}`}`;
 }
@@ -105,8 +112,9 @@ export const interfaceName = string("an interface name: 1 to 15 bytes without '/
   name.includes('%') ? "it contains '%'" : whyNoName(name, IFNAMSIZ),
 );
 /** The same, or a pattern with one %d, for which the kernel finds a free number. */
-export const interfacePattern = string("an interface name: 1 to 15 bytes without '/', ':', white space or NUL; '%d' stands for a number", (name) =>
-  /^[^%]*(%d)?[^%]*$/u.test(name) ? whyNoName(name, IFNAMSIZ) : "'%' may stand there once, as '%d'",
+export const interfacePattern = string(
+  "an interface name: 1 to 15 bytes without '/', ':', white space or NUL; '%d' stands for a number",
+  (name) => (/^[^%]*(%d)?[^%]*$/u.test(name) ? whyNoName(name, IFNAMSIZ) : "'%' may stand there once, as '%d'"),
 );
 /** A further name of an interface. */
 export const altname = string("a name: 1 to 127 bytes without '/', ':', white space or NUL", (name) => whyNoName(name, ALTIFNAMSIZ));
@@ -125,7 +133,10 @@ export const mac: Schema<string> = v.pipe(anyMac, v.toLowerCase());
 /** A MAC that an interface can have. */
 export const interfaceMac: Schema<string> = v.pipe(
   mac,
-  v.check((value) => (parseMac(value)![0]! & 1) === 0, "must be a unicast MAC, whose first byte is even: a multicast MAC cannot be an interface's"),
+  v.check(
+    (value) => (parseMac(value)![0]! & 1) === 0,
+    "must be a unicast MAC, whose first byte is even: a multicast MAC cannot be an interface's",
+  ),
   v.check((value) => value !== '00:00:00:00:00:00', 'must be a MAC other than 00:00:00:00:00:00'),
 );
 

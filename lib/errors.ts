@@ -23,7 +23,10 @@ export class NetlinkError extends Error {
   /** Which request of a batch failed. */
   readonly index: number;
 
-  constructor(message: string, details: { code: string; errno: number; syscall: string; extack?: ExtendedAck | undefined; index?: number; cause?: unknown }) {
+  constructor(
+    message: string,
+    details: { code: string; errno: number; syscall: string; extack?: ExtendedAck | undefined; index?: number; cause?: unknown },
+  ) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = details.code;
     this.errno = details.errno;
@@ -43,7 +46,9 @@ export class DumpInterruptedError extends Error {
     readonly attempts: number,
     readonly partial: readonly unknown[],
   ) {
-    super(`${syscall}: the table changed during each of ${attempts} dumps; the last one, which may miss or repeat entries, is in \`partial\``);
+    super(
+      `${syscall}: the table changed during each of ${attempts} dumps; the last one, which may miss or repeat entries, is in \`partial\``,
+    );
   }
 }
 
@@ -86,4 +91,3 @@ export function invalidArgument(code: 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_
   error.code = code;
   return error;
 }
-

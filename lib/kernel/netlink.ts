@@ -44,7 +44,12 @@ const DUMP_ATTEMPTS = 10;
  * Reads a whole table.
  * @throws DumpInterruptedError when it kept changing; NetlinkError
  */
-export async function dump<T>(socket: Descriptor, request: Uint8Array, decode: (from: Bytes, message: Message) => T, signal?: AbortSignal): Promise<T[]> {
+export async function dump<T>(
+  socket: Descriptor,
+  request: Uint8Array,
+  decode: (from: Bytes, message: Message) => T,
+  signal?: AbortSignal,
+): Promise<T[]> {
   for (let attempt = 1; ; attempt++) {
     const objects: T[] = [];
     const { interrupted } = await trip(socket, [request], (message, from) => objects.push(decode(from, message)), signal);
@@ -53,7 +58,23 @@ export async function dump<T>(socket: Descriptor, request: Uint8Array, decode: (
   }
 }
 
-async function trip(socket: Descriptor, requests: readonly Uint8Array[], visit: (message: Message, from: Bytes) => void, signal: AbortSignal | undefined): Promise<Trip> {
+/** As `dump`, of several tables in one trip; what the answers are of follows the requests. */
+export async function dumps(socket: Descriptor, requests: readonly Uint8Array[], signal?: AbortSignal): Promise<readonly Answer[]> {
+  for (let attempt = 1; ; attempt++) {
+    const answers = requests.map((): Message[] => []);
+    const { from, interrupted } = await trip(socket, requests, (message) => answers[message.sequence]?.push(message), signal);
+    const whole = answers.map((messages) => ({ from, messages }));
+    if (!interrupted) return whole;
+    if (attempt === DUMP_ATTEMPTS) throw new DumpInterruptedError(nameOf(requests[0]!), attempt, whole);
+  }
+}
+
+async function trip(
+  socket: Descriptor,
+  requests: readonly Uint8Array[],
+  visit: (message: Message, from: Bytes) => void,
+  signal: AbortSignal | undefined,
+): Promise<Trip> {
   signal?.throwIfAborted();
   const messages = requests.length === 1 ? requests[0]! : concatenate(requests);
   const started = performance.now();
@@ -79,14 +100,21 @@ function refusal(request: Uint8Array, index: number, ack: Ack): NetlinkError {
   const syscall = nameOf(request);
   const code = errnoCode(ack.errno);
   const extack = explain(request, ack);
-  const said = [extack?.message, extack?.attribute, extack?.missing === undefined ? undefined : `${extack.missing} is missing`].filter((part) => part !== undefined);
+  const said = [extack?.message, extack?.attribute, extack?.missing === undefined ? undefined : `${extack.missing} is missing`].filter(
+    (part) => part !== undefined,
+  );
   const reason = said.length === 0 ? '' : ` (${said.join('; ')})`;
   return new NetlinkError(`${code}: ${errnoMessage(ack.errno)}, ${syscall}${reason}`, { code, errno: -ack.errno, syscall, extack, index });
 }
 
 function transportError(request: Uint8Array, index: number, errno: number, syscall: string): NetlinkError {
   const code = errnoCode(errno);
-  return new NetlinkError(`${code}: ${errnoMessage(errno)}, ${syscall} of ${nameOf(request)}: its outcome is not known`, { code, errno: -errno, syscall, index });
+  return new NetlinkError(`${code}: ${errnoMessage(errno)}, ${syscall} of ${nameOf(request)}: its outcome is not known`, {
+    code,
+    errno: -errno,
+    syscall,
+    index,
+  });
 }
 
 function nameOf(request: Uint8Array): string {

@@ -22,7 +22,10 @@ const LOOPBACK = 1; // ifindex, in every namespace
 const path = v.pipe(v.string('must be a path'), v.check((value) => value !== '' && !value.includes('\0'), 'must be a path, neither empty nor with NUL')); // prettier-ignore
 const name = v.pipe(
   v.string('must be a name'),
-  v.check((value) => /^[^/\0]{1,255}$/u.test(value) && value !== '.' && value !== '..', "must be a name: 1 to 255 characters without '/' or NUL"),
+  v.check(
+    (value) => /^[^/\0]{1,255}$/u.test(value) && value !== '.' && value !== '..',
+    "must be a name: 1 to 255 characters without '/' or NUL",
+  ),
 );
 const descriptorNumber = integer(0, 0x7fffffff);
 const reference: Schema<NetnsRef> = v.union(
@@ -42,6 +45,11 @@ interface Attachment {
 /** For the rooms above: what stands behind a Netns. Throws where it is none, or closed. */
 export let attachment: (netns: Netns) => Attachment;
 
+/** The number of its descriptor, for the kernel to find it by (IFLA_NET_NS_FD): good while the handle is open. */
+export function netnsNumber(netns: Netns): number {
+  return native().number(attachment(netns).netns);
+}
+
 /**
  * An open network namespace. It pins the namespace, so close it (`await using`, or `close()`); idle, it does not keep the event
  * loop alive. No thread of the program ever enters it: a short-lived native thread does, and opens there what is needed.
@@ -58,7 +66,8 @@ export class Netns implements AsyncDisposable {
 
   static {
     attachment = (netns) => {
-      if (!(netns instanceof Netns)) throw invalidArgument('ERR_INVALID_ARG_TYPE', 'the first argument must be a Netns, from Netns.open() and its kin');
+      if (!(netns instanceof Netns))
+        throw invalidArgument('ERR_INVALID_ARG_TYPE', 'the first argument must be a Netns, from Netns.open() and its kin');
       if (netns.#attachment === undefined) throw new PodtapError('this Netns is closed', { code: 'ERR_NETNS_CLOSED' });
       return netns.#attachment;
     };
@@ -88,7 +97,12 @@ export class Netns implements AsyncDisposable {
       const code = errnoCode(errno);
       if (code === 'EINVAL') return invalidArgument('ERR_INVALID_ARG_VALUE', `Netns.open: '${where}' is no network namespace`);
       if (code !== 'ENOENT' && code !== 'ESRCH') return undefined;
-      return new PodtapError(`there is no network namespace at '${where}'`, { code: 'ERR_NETNS_GONE', errno: -errno, syscall: 'open', path: where });
+      return new PodtapError(`there is no network namespace at '${where}'`, {
+        code: 'ERR_NETNS_GONE',
+        errno: -errno,
+        syscall: 'open',
+        path: where,
+      });
     });
     const netns = await Netns.#attach(descriptor, typeof ref === 'object' && 'fd' in ref ? undefined : where);
     if (signal?.aborted !== true) return netns;
@@ -112,7 +126,8 @@ export class Netns implements AsyncDisposable {
       throw error;
     }
     const netns = await Netns.#attach(descriptor, where);
-    if (given.loopback !== false) await request(attachment(netns).socket, [encodeLink(RTM_SETLINK, NLM_F_ACK, { ifindex: LOOPBACK, up: true })]);
+    if (given.loopback !== false)
+      await request(attachment(netns).socket, [encodeLink(RTM_SETLINK, NLM_F_ACK, { ifindex: LOOPBACK, up: true })]);
     return netns;
   }
 
@@ -166,12 +181,19 @@ export class Netns implements AsyncDisposable {
   async spawn(command: string, args: readonly string[] = [], settings: SpawnOptions = {}): Promise<ChildProcess> {
     const { netns } = attachment(this);
     check(path, command, 'spawn');
-    if (settings.shell !== undefined && settings.shell !== false) throw invalidArgument('ERR_INVALID_ARG_VALUE', "spawn: option 'shell' must be absent: podtap runs no shell; start one as the command");
+    if (settings.shell !== undefined && settings.shell !== false)
+      throw invalidArgument(
+        'ERR_INVALID_ARG_VALUE',
+        "spawn: option 'shell' must be absent: podtap runs no shell; start one as the command",
+      );
     const stdio = stdioArray(settings.stdio);
     const [inside, report] = [stdio.length, stdio.length + 1];
     const fd = native().duplicate(netns);
     try {
-      const child = spawn(launcherPath(), [String(inside), String(report), command, ...args], { ...settings, stdio: [...stdio, fd, 'pipe'] });
+      const child = spawn(launcherPath(), [String(inside), String(report), command, ...args], {
+        ...settings,
+        stdio: [...stdio, fd, 'pipe'],
+      });
       await running(child, command, report);
       return child;
     } finally {
@@ -184,7 +206,12 @@ export class Netns implements AsyncDisposable {
    * 'tcp-listen' is bound and listens, 'tcp-connect' is connected, 'udp' is bound.
    * @throws PodtapError ECONNREFUSED, EADDRINUSE, EADDRNOTAVAIL, ...
    */
-  async openSocket(settings: { readonly type: 'tcp-listen' | 'tcp-connect' | 'udp'; readonly address: string; readonly port: number; readonly signal?: AbortSignal }): Promise<number> {
+  async openSocket(settings: {
+    readonly type: 'tcp-listen' | 'tcp-connect' | 'udp';
+    readonly address: string;
+    readonly port: number;
+    readonly signal?: AbortSignal;
+  }): Promise<number> {
     const { netns } = attachment(this);
     const { type, address, port, signal } = check(socketOptions, settings, 'openSocket');
     signal?.throwIfAborted();
@@ -196,7 +223,12 @@ export class Netns implements AsyncDisposable {
         await system(native().wait(socket, 'writable'));
         const errno = native().socketError(socket);
         const code = errnoCode(errno);
-        if (errno !== 0) throw new PodtapError(`${code}: ${errnoMessage(errno)}, connect ${address} port ${port}`, { code, errno: -errno, syscall: 'connect' });
+        if (errno !== 0)
+          throw new PodtapError(`${code}: ${errnoMessage(errno)}, connect ${address} port ${port}`, {
+            code,
+            errno: -errno,
+            syscall: 'connect',
+          });
       }
       return native().release(socket);
     } catch (error) {
@@ -253,6 +285,10 @@ async function running(child: ChildProcess, command: string, report: number): Pr
   if (said === '') return;
   const [number = '', syscall = ''] = said.trim().split(' ');
   const code = errnoCode(Number(number));
-  throw new PodtapError(`${code}: ${errnoMessage(Number(number))}, ${syscall} '${command}'`, { code, errno: -Number(number), syscall, path: command });
+  throw new PodtapError(`${code}: ${errnoMessage(Number(number))}, ${syscall} '${command}'`, {
+    code,
+    errno: -Number(number),
+    syscall,
+    path: command,
+  });
 }
-

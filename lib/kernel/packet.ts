@@ -25,10 +25,15 @@ export interface PacketOptions {
   readonly bufferSize?: number;
 }
 
-const instruction = v.strictTuple([u16, integer(0, 255), integer(0, 255), integer(0, 0xffffffff)], 'must be an instruction: [code, jt, jf, k]');
+const instruction = v.strictTuple(
+  [u16, integer(0, 255), integer(0, 255), integer(0, 0xffffffff)],
+  'must be an instruction: [code, jt, jf, k]',
+);
 const packetOptions = options({
   protocol: optional(u16),
-  filter: optional(v.pipe(v.array(instruction), v.minLength(1, 'must have an instruction'), v.maxLength(4096, 'must have at most 4096 instructions'))),
+  filter: optional(
+    v.pipe(v.array(instruction), v.minLength(1, 'must have an instruction'), v.maxLength(4096, 'must have at most 4096 instructions')),
+  ),
   outgoing: optional(boolean),
   promiscuous: optional(boolean),
   bufferSize: optional(integer(1, 0x7fffffff)),

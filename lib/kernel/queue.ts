@@ -24,7 +24,11 @@ export interface Batch {
  * Batches as they come, until the signal aborts, which ends the iteration without an error, or the descriptor is closed.
  * An errno of the read is a batch of its own (ENOBUFS: an overrun), and its consumer decides whether to go on.
  */
-export async function* batches(descriptors: readonly Descriptor[], read: ReadBatch, signal: AbortSignal | undefined): AsyncGenerator<Batch, void, undefined> {
+export async function* batches(
+  descriptors: readonly Descriptor[],
+  read: ReadBatch,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Batch, void, undefined> {
   const addon = native();
   const into = new Uint8Array(BATCH_BYTES);
   const ends = new Uint32Array(BATCH_DATAGRAMS);
@@ -42,10 +46,15 @@ export async function* batches(descriptors: readonly Descriptor[], read: ReadBat
         if (waits.has(descriptor)) continue;
         const count = read(addon, descriptor, into, ends);
         if (count === -EAGAIN) {
-          waits.set(descriptor, addon.wait(descriptor, 'readable').then(() => void waits.delete(descriptor)));
+          waits.set(
+            descriptor,
+            addon.wait(descriptor, 'readable').then(() => void waits.delete(descriptor)),
+          );
         } else {
           idle = false;
-          yield count < 0 ? { bytes: into.subarray(0, 0), ends: [], errno: -count } : { bytes: into.slice(0, ends[count - 1]), ends: Array.from(ends.subarray(0, count)), errno: 0 };
+          yield count < 0
+            ? { bytes: into.subarray(0, 0), ends: [], errno: -count }
+            : { bytes: into.slice(0, ends[count - 1]), ends: Array.from(ends.subarray(0, count)), errno: 0 };
           if (aborted()) return;
         }
       }

@@ -10,7 +10,10 @@ export function sysctlPath(key: string): { directory: string; path: string } {
   const parts = key.split('.').map((part) => part.replaceAll('/', '.'));
   const [net, directory, ...rest] = parts;
   if (net !== 'net' || directory === undefined || rest.length === 0 || parts.some((part) => !/^[^\0]+$/.test(part) || /^\.+$/.test(part))) {
-    throw invalidArgument('ERR_INVALID_ARG_VALUE', `a sysctl key must look like 'net.ipv4.conf.eth0.rp_filter', with '/' for a dot in an interface's name; received '${key}'`);
+    throw invalidArgument(
+      'ERR_INVALID_ARG_VALUE',
+      `a sysctl key must look like 'net.ipv4.conf.eth0.rp_filter', with '/' for a dot in an interface's name; received '${key}'`,
+    );
   }
   return { directory, path: rest.join('/') };
 }
@@ -39,7 +42,12 @@ async function withDirectory<T>(netns: Netns, key: string, name: string, act: (d
       const why = reasons[errnoCode(failure.errno)];
       if (why === undefined) return undefined;
       const code = errnoCode(failure.errno);
-      return new PodtapError(`${code}: sysctl '${key}': ${why}`, { code, errno: -failure.errno, syscall: failure.syscall, path: failure.path });
+      return new PodtapError(`${code}: sysctl '${key}': ${why}`, {
+        code,
+        errno: -failure.errno,
+        syscall: failure.syscall,
+        path: failure.path,
+      });
     },
   );
 }

@@ -18,9 +18,18 @@ export function systemError(error: unknown, translate?: (failure: SystemFailure)
   if (translated !== undefined) return translated;
   const where = error.path === undefined ? error.syscall : `${error.syscall} '${error.path}'`;
   const code = errnoCode(error.errno);
-  return new PodtapError(`${code}: ${errnoMessage(error.errno)}, ${where}`, { code, errno: -error.errno, syscall: error.syscall, path: error.path });
+  return new PodtapError(`${code}: ${errnoMessage(error.errno)}, ${where}`, {
+    code,
+    errno: -error.errno,
+    syscall: error.syscall,
+    path: error.path,
+  });
 }
 
 export function isSystemFailure(error: unknown): error is SystemFailure {
-  return error instanceof Error && typeof (error as Partial<SystemFailure>).errno === 'number' && typeof (error as Partial<SystemFailure>).syscall === 'string';
+  return (
+    error instanceof Error &&
+    typeof (error as Partial<SystemFailure>).errno === 'number' &&
+    typeof (error as Partial<SystemFailure>).syscall === 'string'
+  );
 }

@@ -53,7 +53,12 @@ export function tunSpec(shape: TapShape, more: Partial<TunSpec> & { exclusive?: 
   return {
     name: shape.name,
     queues: shape.queues,
-    flags: IFF_TAP | IFF_NO_PI | (vnetHdr ? IFF_VNET_HDR : 0) | (shape.queues > 1 ? IFF_MULTI_QUEUE : 0) | (exclusive === true ? IFF_TUN_EXCL : 0),
+    flags:
+      IFF_TAP |
+      IFF_NO_PI |
+      (vnetHdr ? IFF_VNET_HDR : 0) |
+      (shape.queues > 1 ? IFF_MULTI_QUEUE : 0) |
+      (exclusive === true ? IFF_TUN_EXCL : 0),
     // Both survive from the last opener, and a guest that knows nothing of them would get frames it cannot read: always set.
     vnetHeaderSize: VNET_HEADER_BYTES,
     offload:
@@ -79,7 +84,10 @@ export function tunFailure(failure: SystemFailure): Error | undefined {
     if (why !== undefined) return new PodtapError(`${code}: ${why}`, { code: 'ERR_TUN_UNAVAILABLE', ...details });
   }
   if (code === 'EPERM' && failure.syscall === 'ioctl(TUNSETIFF)') {
-    return new PodtapError('EPERM: making or opening this TAP needs CAP_NET_ADMIN in its namespace, or to be its owner or in its group', { code, ...details });
+    return new PodtapError('EPERM: making or opening this TAP needs CAP_NET_ADMIN in its namespace, or to be its owner or in its group', {
+      code,
+      ...details,
+    });
   }
   return undefined;
 }
@@ -104,7 +112,12 @@ export class Tap implements AsyncDisposable {
   #closed = false;
 
   /** For the primitives: see createTap and openTap. */
-  constructor(netns: Netns, link: { readonly ifindex: number; readonly mac: string; readonly mtu: number }, shape: TapShape, held: readonly Descriptor[]) {
+  constructor(
+    netns: Netns,
+    link: { readonly ifindex: number; readonly mac: string; readonly mtu: number },
+    shape: TapShape,
+    held: readonly Descriptor[],
+  ) {
     this.#netns = netns;
     this.#shape = shape;
     this.#held = held;
@@ -171,7 +184,11 @@ export class Tap implements AsyncDisposable {
   async *frames(settings: { readonly signal?: AbortSignal } = {}): AsyncGenerator<readonly Uint8Array[], void, undefined> {
     const { signal } = check(signalOption, settings, 'frames');
     const held = await this.#hold();
-    for await (const { bytes, ends, errno } of batches(held, (addon, descriptor, into, offsets) => addon.readTun(descriptor, into, offsets), signal)) {
+    for await (const { bytes, ends, errno } of batches(
+      held,
+      (addon, descriptor, into, offsets) => addon.readTun(descriptor, into, offsets),
+      signal,
+    )) {
       if (errnoCode(errno) === 'EBADFD') return; // the device was deleted: its wire ends
       if (errno !== 0) throw failure(errno, 'read', this.name);
       yield ends.map((end, index) => bytes.subarray(ends[index - 1] ?? 0, end));
@@ -230,7 +247,11 @@ export class Tap implements AsyncDisposable {
     }
   }
 
-  async #waitCarrier(done: (carrier: boolean | undefined) => boolean, settings: { readonly signal?: AbortSignal }, where: string): Promise<void> {
+  async #waitCarrier(
+    done: (carrier: boolean | undefined) => boolean,
+    settings: { readonly signal?: AbortSignal },
+    where: string,
+  ): Promise<void> {
     this.#check();
     const { signal } = check(signalOption, settings, where);
     signal?.throwIfAborted();
@@ -259,11 +280,30 @@ export class Tap implements AsyncDisposable {
 
 const signalOption = options({ signal: optional(abortSignal) });
 
+export interface OpenedTun {
+  readonly name: string;
+  readonly ifindex: number;
+  readonly flags: number;
+  readonly vnetHeaderSize: number;
+  /** Empty where they were not to be held. */
+  readonly queues: readonly Descriptor[];
+}
+
+/** Makes or opens a TAP; every ioctl in one trip. */
+export function openTun(netns: Netns, spec: TunSpec): Promise<OpenedTun> {
+  return system(native().tunOpen(attachment(netns).netns, spec), tunFailure);
+}
+
+/** Closes what `hold` kept. */
+export function closeTun({ queues }: Pick<OpenedTun, 'queues'>): void {
+  for (const descriptor of queues) native().close(descriptor);
+}
+
 /** Opens the queues of a TAP that exists. TUNSETIFF makes one where there is none, so what was opened is compared with what was meant. */
 export async function openQueues(netns: Netns, shape: TapShape, ifindex: number): Promise<readonly Descriptor[]> {
-  const { queues, ...info } = await system(native().tunOpen(attachment(netns).netns, tunSpec(shape, { hold: true })), tunFailure);
+  const { queues, ...info } = await openTun(netns, tunSpec(shape, { hold: true }));
   if (info.ifindex === ifindex) return queues;
-  for (const descriptor of queues) native().close(descriptor);
+  closeTun({ queues });
   throw new PodtapError(`the TAP '${shape.name}' with ifindex ${ifindex} is gone`, { code: 'ENODEV' });
 }
 
@@ -278,4 +318,3 @@ function pause(milliseconds: number, signal: AbortSignal): Promise<undefined> {
     signal.addEventListener('abort', end);
   });
 }
-

@@ -39,7 +39,11 @@ export interface Subscription {
 }
 
 /** Subscribed once this resolves: whatever changes after that is told, or its loss is. */
-export async function subscribe(netns: Netns, groups: readonly WatchGroup[], options: { bufferSize?: number | undefined; signal?: AbortSignal | undefined }): Promise<Subscription> {
+export async function subscribe(
+  netns: Netns,
+  groups: readonly WatchGroup[],
+  options: { bufferSize?: number | undefined; signal?: AbortSignal | undefined },
+): Promise<Subscription> {
   const joined = groups.flatMap((group) => groupNumbers[group]);
   const socket = await system(
     native().netlinkOpen(attachment(netns).netns, NETLINK_ROUTE, { groups: joined, bufferSize: options.bufferSize ?? BUFFER_BYTES }),
@@ -87,7 +91,9 @@ function decodeChange(from: Bytes, message: Message): Change | undefined {
   switch (message.type) {
     case RTM_NEWLINK:
     case RTM_DELLINK:
-      return family === AF_UNSPEC ? { type: message.type === RTM_NEWLINK ? 'new' : 'deleted', object: decodeLink(from, message) } : undefined;
+      return family === AF_UNSPEC
+        ? { type: message.type === RTM_NEWLINK ? 'new' : 'deleted', object: decodeLink(from, message) }
+        : undefined;
     case RTM_NEWADDR:
     case RTM_DELADDR:
       return { type: message.type === RTM_NEWADDR ? 'new' : 'deleted', object: decodeAddress(from, message) };
@@ -96,7 +102,9 @@ function decodeChange(from: Bytes, message: Message): Change | undefined {
       return { type: message.type === RTM_NEWROUTE ? 'new' : 'deleted', object: decodeRoute(from, message) };
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
-      return family === AF_BRIDGE ? undefined : { type: message.type === RTM_NEWNEIGH ? 'new' : 'deleted', object: decodeNeighbor(from, message) };
+      return family === AF_BRIDGE
+        ? undefined
+        : { type: message.type === RTM_NEWNEIGH ? 'new' : 'deleted', object: decodeNeighbor(from, message) };
     case RTM_NEWRULE:
     case RTM_DELRULE:
       return { type: message.type === RTM_NEWRULE ? 'new' : 'deleted', object: decodeRule(from, message) };

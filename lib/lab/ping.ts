@@ -20,7 +20,12 @@ export interface PingResult {
 }
 
 const milliseconds = integer(0, 0x7fffffff);
-const pingOptions = options({ count: optional(integer(1, 0xffff)), interval: optional(milliseconds), timeout: optional(milliseconds), size: optional(integer(0, 65_000)) });
+const pingOptions = options({
+  count: optional(integer(1, 0xffff)),
+  interval: optional(milliseconds),
+  timeout: optional(milliseconds),
+  size: optional(integer(0, 65_000)),
+});
 
 /**
  * ICMP echo, v4 or v6, from a socket made inside the namespace: no ping program is needed. Like `ip netns exec NAME ping ADDRESS`.
@@ -45,4 +50,3 @@ export async function ping(from: Netns, address: string, settings: PingOptions =
   }
   return { sent: count, received: rtt.length, rtt };
 }
-

@@ -19,7 +19,10 @@ export interface AddressDelete {
 }
 
 const flag = v.pipe(text, v.check(isAddressFlag, "must be a flag of ip-address(8), such as 'nodad' or 'noprefixroute'"));
-const scope = v.pipe(text, v.check((value) => scopes.has(value), "must be 'global', 'site', 'link', 'host' or a number"));
+const scope = v.pipe(
+  text,
+  v.check((value) => scopes.has(value), "must be 'global', 'site', 'link', 'host' or a number"),
+);
 const unknown = array(v.any());
 
 /** What is read from the kernel can be added again as it is. */
@@ -45,7 +48,11 @@ export function toAddress(address: string | Address): Address {
 }
 
 export const addressAdd: OperationKind<AddressAdd> = {
-  schema: operation('address.add', { link: linkRef, address: addressSchema, replace: optional(v.boolean()) }) as unknown as Schema<AddressAdd>,
+  schema: operation('address.add', {
+    link: linkRef,
+    address: addressSchema,
+    replace: optional(v.boolean()),
+  }) as unknown as Schema<AddressAdd>,
   links: ({ link }) => [link],
   requests: ({ link, address, replace }, find) => [
     netlink(encodeAddress(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | (replace === true ? NLM_F_REPLACE : NLM_F_EXCL), find(link), address)),
@@ -56,7 +63,9 @@ export const addressAdd: OperationKind<AddressAdd> = {
 export const addressDelete: OperationKind<AddressDelete> = {
   schema: operation('address.delete', { link: linkRef, address: addressSchema }) as unknown as Schema<AddressDelete>,
   links: ({ link }) => [link],
-  requests: ({ link, address: { address, peer } }, find) => [netlink(encodeAddress(RTM_DELADDR, NLM_F_ACK, find(link), { address, ...(peer !== undefined && { peer }) }))],
+  requests: ({ link, address: { address, peer } }, find) => [
+    netlink(encodeAddress(RTM_DELADDR, NLM_F_ACK, find(link), { address, ...(peer !== undefined && { peer }) })),
+  ],
   command: ({ link, address }) => `ip address delete ${words(address.address)} dev ${words(device(link))}`,
 };
 
@@ -65,7 +74,8 @@ const reported = new Set(['permanent', 'tentative', 'dadfailed', 'deprecated', '
 
 function addressWords(link: LinkRef, address: Address): string {
   const [local, length] = address.address.split('/');
-  const own = address.peer === undefined ? [address.address] : [local, 'peer', length === undefined ? address.peer : `${address.peer}/${length}`];
+  const own =
+    address.peer === undefined ? [address.address] : [local, 'peer', length === undefined ? address.peer : `${address.peer}/${length}`];
   return words(
     ...own,
     ...option('broadcast', address.broadcast),
@@ -79,4 +89,3 @@ function addressWords(link: LinkRef, address: Address): string {
     ...(address.flags ?? []).filter((name) => !reported.has(name)),
   );
 }
-

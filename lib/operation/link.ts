@@ -1,6 +1,21 @@
 import * as v from 'valibot';
-import { type LinkRef, type Schema, boolean, check, ifindex, integer, interfaceMac, interfaceName, linkRef, mtu, oneOf, optional, options, text, u32 } from '../check.js';
-import { invalidArgument } from '../errors.js';
+import {
+  type LinkRef,
+  type Schema,
+  boolean,
+  check,
+  ifindex,
+  integer,
+  interfaceMac,
+  interfaceName,
+  linkRef,
+  mtu,
+  oneOf,
+  optional,
+  options,
+  text,
+  u32,
+} from '../check.js';
 import { type LinkRequest, type PeerRequest, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
 import { linkKinds } from './link/index.js';
@@ -52,11 +67,14 @@ export interface LinkDelete {
   readonly op: 'link.delete';
   readonly link: LinkRef;
 }
+/** What the far end of a pair can be given in the message that makes it; it cannot be up yet (ENOTCONN), because the pair is not joined. */
+export type PeerOptions = Pick<LinkOptions, 'mac' | 'mtu' | 'txQueueLength' | 'group' | 'ifindex'>;
+
 export interface VethCreate {
   readonly op: 'veth.create';
   readonly name: string;
   readonly options: LinkOptions;
-  readonly peer: { readonly name: string; readonly netnsFd?: number; readonly options: LinkOptions };
+  readonly peer: { readonly name: string; readonly netnsFd?: number; readonly options: PeerOptions };
 }
 
 export const linkEntries = {
@@ -79,8 +97,21 @@ const IFALIASZ = 256; // uapi/linux/if.h
 // ------------------------------------------------------------------ making one
 
 /** What the kernel takes in the message that makes the link, so that it is never there half made. */
-function inCreation({ mac, mtu, master, txQueueLength, group, ifindex, promiscuous, allMulticast, arp }: LinkOptions, find: FindLink): LinkRequest {
-  return { mac, mtu, txQueueLength, group, ifindex, promiscuous, allMulticast, arp, master: typeof master === 'number' || typeof master === 'string' ? find(master) : undefined };
+function inCreation(
+  { mac, mtu, master, txQueueLength, group, ifindex, promiscuous, allMulticast, arp }: LinkOptions,
+  find: FindLink,
+): LinkRequest {
+  return {
+    mac,
+    mtu,
+    txQueueLength,
+    group,
+    ifindex,
+    promiscuous,
+    allMulticast,
+    arp,
+    master: typeof master === 'number' || typeof master === 'string' ? find(master) : undefined,
+  };
 }
 
 /** What it ignores (IFLA_IFALIAS) or refuses (addr_gen_mode) there; it must come before the link is up. */
@@ -117,7 +148,14 @@ const anyOptions = v.custom<LinkOptions>((value) => typeof value === 'object' &&
 export const linkCreate: OperationKind<LinkCreate> = {
   schema: v.pipe(
     operation('link.create', { kind: kindName, name: interfaceName, options: anyOptions }) as unknown as Schema<LinkCreate>,
-    v.transform((given) => ({ ...given, options: check(options({ ...linkEntries, ...kindOf(given.kind)?.entries }), given.options, `a ${given.kind}'s options`) as LinkOptions })),
+    v.transform((given) => ({
+      ...given,
+      options: check(
+        options({ ...linkEntries, ...kindOf(given.kind)?.entries }),
+        given.options,
+        `a ${given.kind}'s options`,
+      ) as LinkOptions,
+    })),
   ),
   links: ({ kind, options: given }) => [given.master, kindOf(kind)?.lower?.(given), ...(kindOf(kind)?.links?.(given) ?? [])],
   requests: ({ kind, name, options: given }, find) => {
@@ -137,36 +175,69 @@ export const linkCreate: OperationKind<LinkCreate> = {
     const own = kindOf(kind);
     const lower = own?.lower?.(given);
     return [
-      words('ip', 'link', 'add', ...(lower === undefined ? [] : ['link', device(lower)]), 'name', name, ...creationWords(given), 'type', kind, ...(own?.words(given) ?? [])),
+      words(
+        'ip',
+        'link',
+        'add',
+        ...(lower === undefined ? [] : ['link', device(lower)]),
+        'name',
+        name,
+        ...creationWords(given),
+        'type',
+        kind,
+        ...(own?.words(given) ?? []),
+      ),
       ...laterCommands(name, given),
     ].join('\n');
   },
 };
 
-const end = options(linkEntries);
+const { mac, mtu: mtuEntry, txQueueLength, group, ifindex: indexEntry } = linkEntries;
+const peerOptions = options({ mac, mtu: mtuEntry, txQueueLength, group, ifindex: indexEntry });
 
 export const vethCreate: OperationKind<VethCreate> = {
   schema: operation('veth.create', {
     name: interfaceName,
-    options: end,
-    peer: options({ name: interfaceName, netnsFd: optional(integer(0, 0x7fffffff)), options: end }),
+    options: options(linkEntries),
+    peer: options({ name: interfaceName, netnsFd: optional(integer(0, 0x7fffffff)), options: peerOptions }),
   }) as unknown as Schema<VethCreate>,
   links: ({ options: given }) => [given.master],
   requests: ({ name, options: given, peer }, find) => {
-    if (peer.options.master !== undefined) throw invalidArgument('ERR_INVALID_ARG_VALUE', "createVeth: 'peer.master' must be absent: put the peer under its bridge with setLink, in its own namespace");
-    const far: PeerRequest = { name: peer.name, netnsFd: peer.netnsFd, ...inCreation(peer.options, find), up: upInCreation(peer.options) };
+    const far: PeerRequest = { name: peer.name, netnsFd: peer.netnsFd, ...peer.options };
     const request: LinkRequest = { name, kind: 'veth', ...inCreation(given, find), up: upInCreation(given), peer: far };
     return [netlink(encodeLink(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, request)), ...afterCreation(name, given)];
   },
-  command: ({ name, options: given, peer }) =>
-    [
-      words('ip', 'link', 'add', 'name', name, ...creationWords(given), 'type', 'veth', 'peer', 'name', peer.name, ...creationWords(peer.options)),
+  command: ({ name, options: given, peer }) => {
+    const netns = option('netns', peer.netnsFd === undefined ? undefined : `/proc/self/fd/${peer.netnsFd}`);
+    return [
+      words(
+        'ip',
+        'link',
+        'add',
+        'name',
+        name,
+        ...creationWords(given),
+        'type',
+        'veth',
+        'peer',
+        'name',
+        peer.name,
+        ...creationWords(peer.options),
+        ...netns,
+      ),
       ...laterCommands(name, given),
-    ].join('\n'),
+    ].join('\n');
+  },
 };
 
 function creationWords({ ifindex, mac, mtu, txQueueLength, group }: LinkOptions): (string | number | undefined)[] {
-  return [...option('index', ifindex), ...option('address', mac), ...option('mtu', mtu), ...option('txqueuelen', txQueueLength), ...option('group', group)];
+  return [
+    ...option('index', ifindex),
+    ...option('address', mac),
+    ...option('mtu', mtu),
+    ...option('txqueuelen', txQueueLength),
+    ...option('group', group),
+  ];
 }
 
 /** ip-link(8) takes these of an interface that is there. */
@@ -178,7 +249,10 @@ function laterCommands(name: string, { mac: _, mtu: __, txQueueLength: ___, grou
 
 export const linkSet: OperationKind<LinkSet> = {
   schema: v.pipe(
-    operation('link.set', { link: linkRef, change: options({ ...linkEntries, name: optional(interfaceName), netnsFd: optional(integer(0, 0x7fffffff)) }) }),
+    operation('link.set', {
+      link: linkRef,
+      change: options({ ...linkEntries, name: optional(interfaceName), netnsFd: optional(integer(0, 0x7fffffff)) }),
+    }),
     v.check(({ change }) => change.ifindex === undefined, "must not have 'ifindex': an interface keeps its index"),
   ) as unknown as Schema<LinkSet>,
   links: ({ link, change }) => [link, change.master],
@@ -198,7 +272,10 @@ export const linkSet: OperationKind<LinkSet> = {
     ].join('\n'),
 };
 
-function changeCommands(link: string, { mac, mtu, up, master, txQueueLength, alias, group, promiscuous, allMulticast, arp, addrGenMode, port }: LinkOptions): string[] {
+function changeCommands(
+  link: string,
+  { mac, mtu, up, master, txQueueLength, alias, group, promiscuous, allMulticast, arp, addrGenMode, port }: LinkOptions,
+): string[] {
   const set = [
     ...option('address', mac),
     ...option('mtu', mtu),
@@ -224,4 +301,3 @@ export const linkDelete: OperationKind<LinkDelete> = {
   requests: ({ link }, find) => [netlink(encodeLink(RTM_DELLINK, NLM_F_ACK, { ifindex: find(link) }))],
   command: ({ link }) => words('ip', 'link', 'delete', 'dev', device(link)),
 };
-

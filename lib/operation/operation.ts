@@ -1,8 +1,9 @@
 // An operation is a plain value that says what is to be changed: { op: 'address.add', link: 'eth0', address: ... }. It can be kept,
 // printed and compared; its kind says how it is checked, which requests it becomes, and how a person would have typed it.
 import * as v from 'valibot';
-import { type LinkRef, type Schema, options } from '../check.js';
+import { type LinkRef, type Schema, array, options } from '../check.js';
 import type { TunSpec } from '../native.js';
+import type { Naming } from '../wire/names.js';
 
 /** What native code is asked to do for it. */
 export type Request =
@@ -27,7 +28,10 @@ export function netlink(message: Uint8Array): Request {
 }
 
 /** The fields of an operation, its own name among them. */
-export function operation<const N extends string, const E extends v.ObjectEntries>(name: N, entries: E): ReturnType<typeof options<E & { op: v.LiteralSchema<N, undefined> }>> {
+export function operation<const N extends string, const E extends v.ObjectEntries>(
+  name: N,
+  entries: E,
+): ReturnType<typeof options<E & { op: v.LiteralSchema<N, undefined> }>> {
   return options({ op: v.literal(name), ...entries }) as never;
 }
 
@@ -52,3 +56,25 @@ export function onOff(value: boolean | undefined): 'on' | 'off' | undefined {
 export function option(word: string, value: string | number | undefined): readonly (string | undefined)[] {
   return value === undefined ? [] : [word, String(value)];
 }
+
+/** One of the kernel's names, or a number as text. */
+export function nameOf<N extends string>(naming: Naming<N>): Schema<string> {
+  const known = Object.keys(naming.numbers).map((name) => `'${name}'`);
+  return v.pipe(
+    v.string(`must be a ${naming.what}`),
+    v.check((value) => naming.has(value), `must be a ${naming.what}: ${known.join(', ')}, or its number`),
+  );
+}
+
+/** Those of the flag names that are known. */
+export function flagsOf(what: string, known: Readonly<Record<string, number>>): Schema<string[]> {
+  return array(
+    v.pipe(
+      v.string(`must be a ${what}`),
+      v.check((value) => Object.hasOwn(known, value) || /^0x[0-9a-f]+$/.test(value), `must be a ${what}: ${Object.keys(known).join(', ')}`),
+    ),
+  );
+}
+
+/** What a decoder kept as it came, to be sent as it is. */
+export const asRead = v.optional(v.any());

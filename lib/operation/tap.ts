@@ -35,7 +35,14 @@ export const tapShape = {
 
 export const tapCreate: OperationKind<TapCreate> = {
   schema: v.pipe(
-    operation('tap.create', { ...tapShape, name: interfacePattern, persist: boolean, owner: optional(u32), group: optional(u32), ifindex: optional(ifindex) }),
+    operation('tap.create', {
+      ...tapShape,
+      name: interfacePattern,
+      persist: boolean,
+      owner: optional(u32),
+      group: optional(u32),
+      ifindex: optional(ifindex),
+    }),
     v.forward(
       v.partialCheck(
         [['offload'], ['vnetHdr']],
@@ -62,6 +69,18 @@ export const tapCreate: OperationKind<TapCreate> = {
   ],
   command: ({ name, persist, queues, vnetHdr, owner, group }) =>
     persist
-      ? words('ip', 'tuntap', 'add', 'dev', name, 'mode', 'tap', queues > 1 ? 'multi_queue' : undefined, vnetHdr ? 'vnet_hdr' : undefined, ...option('user', owner), ...option('group', group))
+      ? words(
+          'ip',
+          'tuntap',
+          'add',
+          'dev',
+          name,
+          'mode',
+          'tap',
+          queues > 1 ? 'multi_queue' : undefined,
+          vnetHdr ? 'vnet_hdr' : undefined,
+          ...option('user', owner),
+          ...option('group', group),
+        )
       : `# a TAP '${name}' that lives as long as it is held open`,
 };

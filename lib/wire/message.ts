@@ -1,5 +1,17 @@
 // struct nlmsghdr (uapi/linux/netlink.h) and the message families that stand behind it.
-import { type AnyTable, type Fields, type StructLayout, type StructValues, type Table, type Values, decode, decodeStruct, encode, encodeStruct, structSize } from './attribute.js';
+import {
+  type AnyTable,
+  type Fields,
+  type StructLayout,
+  type StructValues,
+  type Table,
+  type Values,
+  decode,
+  decodeStruct,
+  encode,
+  encodeStruct,
+  structSize,
+} from './attribute.js';
 import { type Bytes, align } from './bytes.js';
 import { Writer } from './writer.js';
 
@@ -78,11 +90,19 @@ export function encodeMessage<L extends StructLayout, F extends Fields>(
   return writer.finish();
 }
 
-export function decodeHeader<L extends StructLayout, F extends Fields>(family: MessageFamily<L, F>, from: Bytes, message: Message): StructValues<L> {
+export function decodeHeader<L extends StructLayout, F extends Fields>(
+  family: MessageFamily<L, F>,
+  from: Bytes,
+  message: Message,
+): StructValues<L> {
   return decodeStruct(family.layout, from, message.start, message.end);
 }
 
-export function decodeAttributes<L extends StructLayout, F extends Fields>(family: MessageFamily<L, F>, from: Bytes, message: Message): Values<Table<F>> {
+export function decodeAttributes<L extends StructLayout, F extends Fields>(
+  family: MessageFamily<L, F>,
+  from: Bytes,
+  message: Message,
+): Values<Table<F>> {
   return decode(family.table, from, message.start + family.size, message.end);
 }
 

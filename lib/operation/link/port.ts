@@ -38,7 +38,14 @@ export function portInfo({ learning, flood, hairpin, isolated, locked, groupFwdM
   };
 }
 
-export function portWords({ learning, flood, hairpin, isolated, locked, groupFwdMask }: BridgePortOptions): readonly (string | undefined)[] {
+export function portWords({
+  learning,
+  flood,
+  hairpin,
+  isolated,
+  locked,
+  groupFwdMask,
+}: BridgePortOptions): readonly (string | undefined)[] {
   return [
     ...option('hairpin', onOff(hairpin)),
     ...option('learning', onOff(learning)),

@@ -1,0 +1,41 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+export { DumpInterruptedError, type ExtendedAck, NetlinkError, PodtapError, UnsupportedError } from './errors.js';
+export type { LinkRef } from './check.js';
+export { Netns, type NetnsRef } from './kernel/netns.js';
+export { type BpfInstruction, type PacketOptions, PacketSocket } from './kernel/packet.js';
+export { Tap, type TapFds, type TapHolder, type TapOffload } from './kernel/tap.js';
+export type { LinkOptions } from './operation/link.js';
+export type { MacvlanOptions } from './operation/link/macvlan.js';
+export type { BridgePortOptions } from './operation/link/port.js';
+export type { VxlanOptions } from './operation/link/vxlan.js';
+export type { FdbRequest, NeighborEntry } from './operation/neighbor.js';
+export { addAddress, deleteAddress, flushAddresses, listAddresses } from './primitive/address.js';
+export { bridgeEnslave } from './primitive/bridge.js';
+export { type InterfaceConfig, readAddr } from './primitive/config.js';
+export {
+  type BridgeOptions,
+  type VethEnd,
+  createBridge,
+  createLink,
+  createMacvtap,
+  createVeth,
+  createVxlan,
+  deleteLink,
+  getLink,
+  listLinks,
+  setLink,
+} from './primitive/link.js';
+export { cloneMac } from './primitive/mac.js';
+export { deleteFdb, deleteNeighbor, listFdb, listNeighbors, setFdb, setNeighbor } from './primitive/neighbor.js';
+export { openPacketSocket } from './primitive/packet.js';
+export { addRoute, deleteRoute, getRoute, listRoutes, replaceRoute } from './primitive/route.js';
+export { addRule, deleteRule, listRules } from './primitive/rule.js';
+export type { Family, Scope } from './primitive/scope.js';
+export { readSysctl, setSysctl } from './primitive/sysctl.js';
+export { type TapOptions, createTap, openTap } from './primitive/tap.js';
+export { type KernelEvent, type WatchOptions, watch } from './primitive/watch.js';
+export type { Address } from './wire/address.js';
+export type { Link } from './wire/link.js';
+export type { FdbEntry, Neighbor } from './wire/neighbor.js';
+export type { Encap, Nexthop, Route, RouteMetrics } from './wire/route.js';
+export type { Rule } from './wire/rule.js';

@@ -1,0 +1,41 @@
+import { addressAdd, addressDelete } from './address.js';
+import { linkCreate, linkDelete, linkSet, vethCreate } from './link.js';
+import { fdbDelete, fdbSet, neighborDelete, neighborSet } from './neighbor.js';
+import type { OperationKind } from './operation.js';
+import { routeAdd, routeDelete } from './route.js';
+import { ruleAdd, ruleDelete } from './rule.js';
+import { sysctlSet } from './sysctl.js';
+import { tapCreate } from './tap.js';
+
+/** Every operation there is. */
+export const operations = {
+  'address.add': addressAdd,
+  'address.delete': addressDelete,
+  'fdb.delete': fdbDelete,
+  'fdb.set': fdbSet,
+  'link.create': linkCreate,
+  'link.delete': linkDelete,
+  'link.set': linkSet,
+  'neighbor.delete': neighborDelete,
+  'neighbor.set': neighborSet,
+  'route.add': routeAdd,
+  'route.delete': routeDelete,
+  'rule.add': ruleAdd,
+  'rule.delete': ruleDelete,
+  'sysctl.set': sysctlSet,
+  'tap.create': tapCreate,
+  'veth.create': vethCreate,
+};
+
+export type Operation = {
+  [N in keyof typeof operations]: (typeof operations)[N] extends OperationKind<infer O> ? O : never;
+}[keyof typeof operations];
+
+export function kindOf<O extends Operation>(operation: O): OperationKind<O> {
+  return operations[operation.op] as unknown as OperationKind<O>;
+}
+
+/** As a person would have typed it. */
+export function command(operation: Operation): string {
+  return kindOf(operation).command(operation);
+}

@@ -1,0 +1,171 @@
+import * as v from 'valibot';
+import {
+  type LinkRef,
+  type Schema,
+  array,
+  boolean,
+  ifindex,
+  integer,
+  ip,
+  linkRef,
+  oneOf,
+  optional,
+  options,
+  prefix,
+  text,
+  u16,
+  u32,
+  u8,
+} from '../check.js';
+import { protocols, scopes } from '../wire/constants.js';
+import { NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from '../wire/message.js';
+import {
+  type Nexthop,
+  RTM_DELROUTE,
+  RTM_NEWROUTE,
+  type Route,
+  encodeRoute,
+  encapTypes,
+  metricNames,
+  preferences,
+  routeFlags,
+  routeTypes,
+} from '../wire/route.js';
+import { type FindLink, type OperationKind, asRead, device, flagsOf, nameOf, netlink, operation, option, words } from './operation.js';
+
+export interface RouteAdd {
+  readonly op: 'route.add';
+  readonly route: Route;
+  /** Instead of failing with EEXIST where one of that destination, TOS and metric is there: takes its place, or stands beside it. */
+  readonly existing?: 'replace' | 'append';
+}
+export interface RouteDelete {
+  readonly op: 'route.delete';
+  readonly route: Route;
+}
+
+const encap = options({ type: nameOf(encapTypes), data: v.instance(Uint8Array, 'must be the attributes of that type, as bytes') });
+const nexthop = options({
+  via: optional(ip),
+  dev: optional(linkRef),
+  weight: optional(integer(1, 256)),
+  onlink: optional(boolean),
+  flags: optional(flagsOf('flag of a nexthop', routeFlags)),
+  flow: optional(u32),
+  encap: optional(encap),
+  newdst: asRead,
+  unknown: asRead,
+});
+
+/** What is read from the kernel can be added again as it is. */
+export const routeSchema = options({
+  object: optional(v.literal('route')),
+  dst: prefix,
+  family: optional(u8),
+  from: optional(prefix),
+  tos: optional(u8),
+  via: optional(ip),
+  dev: optional(linkRef),
+  src: optional(ip),
+  table: optional(u32),
+  type: optional(nameOf(routeTypes)),
+  scope: optional(nameOf(scopes)),
+  protocol: optional(nameOf(protocols)),
+  metric: optional(u32),
+  mtu: optional(u32),
+  metrics: optional(
+    options({
+      ...Object.fromEntries(metricNames.map((name) => [name, optional(v.union([u32, text]))])),
+      lock: optional(array(oneOf('mtu', ...metricNames))),
+    }),
+  ),
+  onlink: optional(boolean),
+  nexthops: optional(v.pipe(array(nexthop), v.minLength(1, 'must have a nexthop'))),
+  nhid: optional(u32),
+  encap: optional(encap),
+  flags: optional(flagsOf('flag of a route', routeFlags)),
+  expires: optional(u32),
+  pref: optional(nameOf(preferences)),
+  flow: optional(u32),
+  ttlPropagate: optional(boolean),
+  newdst: asRead,
+  error: asRead,
+  iif: optional(ifindex),
+  mark: optional(u32),
+  uid: optional(u32),
+  ipProtocol: optional(text),
+  sport: optional(u16),
+  dport: optional(u16),
+  unknown: asRead,
+}) as unknown as Schema<Route>;
+
+export const routeAdd: OperationKind<RouteAdd> = {
+  schema: operation('route.add', { route: routeSchema, existing: optional(oneOf('replace', 'append')) }) as unknown as Schema<RouteAdd>,
+  links: ({ route }) => linksOf(route),
+  requests: ({ route, existing }, find) => {
+    const how = existing === 'replace' ? NLM_F_REPLACE : existing === 'append' ? NLM_F_APPEND : NLM_F_EXCL;
+    return [netlink(encodeRoute(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | how, resolved(route, find)))];
+  },
+  command: ({ route, existing }) => `${ipOf(route)} route ${existing ?? 'add'} ${routeWords(route)}`,
+};
+
+export const routeDelete: OperationKind<RouteDelete> = {
+  schema: operation('route.delete', { route: routeSchema }) as unknown as Schema<RouteDelete>,
+  links: ({ route }) => linksOf(route),
+  requests: ({ route }, find) => [netlink(encodeRoute(RTM_DELROUTE, NLM_F_ACK, resolved(route, find)))],
+  command: ({ route }) => `${ipOf(route)} route delete ${routeWords(route)}`,
+};
+
+function linksOf({ dev, nexthops }: Route): (LinkRef | undefined)[] {
+  return [dev, ...(nexthops ?? []).map((hop) => hop.dev)];
+}
+
+function resolved(route: Route, find: FindLink): Route {
+  return {
+    ...route,
+    ...(route.dev !== undefined && { dev: find(route.dev) }),
+    ...(route.nexthops !== undefined && {
+      nexthops: route.nexthops.map((hop): Nexthop => (hop.dev === undefined ? hop : { ...hop, dev: find(hop.dev) })),
+    }),
+  };
+}
+
+function ipOf({ dst, via }: Route): string {
+  return dst.includes(':') || (dst === 'default' && via?.includes(':') === true) ? 'ip -6' : 'ip';
+}
+
+function routeWords(route: Route): string {
+  const { dst, via, dev, src, from, tos, table, type, scope, protocol, metric, mtu, metrics, onlink, nexthops, nhid, expires, pref } =
+    route;
+  const hop = (one: Nexthop): (string | number | undefined)[] => [
+    ...(one.via === undefined ? [] : ['via', ...(one.via.includes(':') && !dst.includes(':') ? ['inet6'] : []), one.via]),
+    ...(one.dev === undefined ? [] : ['dev', device(one.dev)]),
+    ...option('weight', one.weight),
+    one.onlink === true ? 'onlink' : undefined,
+  ];
+  const locked = (name: string): (string | undefined)[] => (metrics?.lock?.includes(name) === true ? ['lock'] : []);
+  return words(
+    type === undefined || type === 'unicast' ? undefined : type,
+    dst,
+    ...option('from', from),
+    ...option('tos', tos === undefined || tos === 0 ? undefined : `0x${tos.toString(16)}`),
+    ...(nhid === undefined
+      ? nexthops === undefined
+        ? hop({ ...(via !== undefined && { via }), ...(dev !== undefined && { dev }) })
+        : []
+      : ['nhid', nhid]),
+    ...option('src', src),
+    ...option('table', table),
+    ...option('proto', protocol),
+    ...option('scope', scope),
+    ...option('metric', metric),
+    ...(mtu === undefined ? [] : ['mtu', ...locked('mtu'), mtu]),
+    ...Object.entries(metrics ?? {}).flatMap(([name, value]) =>
+      name === 'lock' || value === undefined ? [] : [name === 'cc_algo' ? 'congctl' : name, ...locked(name), String(value)],
+    ),
+    ...option('expires', expires),
+    ...option('pref', pref),
+    onlink === true ? 'onlink' : undefined,
+    ...(nhid === undefined ? (nexthops ?? []).flatMap((one) => ['nexthop', ...hop(one)]) : []),
+  );
+}

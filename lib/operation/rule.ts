@@ -1,0 +1,103 @@
+import * as v from 'valibot';
+import { type Schema, boolean, cidr, interfaceName, optional, options, oneOf, text, u16, u32, u8 } from '../check.js';
+import { protocols } from '../wire/constants.js';
+import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
+import { RTM_DELRULE, RTM_NEWRULE, type Range, type RuleRequest, encodeRule, ruleActions } from '../wire/rule.js';
+import { type OperationKind, asRead, nameOf, netlink, operation, option, words } from './operation.js';
+
+export interface RuleAdd {
+  readonly op: 'rule.add';
+  readonly rule: RuleRequest;
+}
+export interface RuleDelete {
+  readonly op: 'rule.delete';
+  readonly rule: RuleRequest;
+}
+
+const range = (of: Schema<number>) => options({ start: of, end: of });
+
+/** What is read from the kernel can be added again as it is. */
+export const ruleSchema = options({
+  object: optional(v.literal('rule')),
+  family: optional(oneOf('ipv4', 'ipv6')),
+  priority: optional(u32),
+  not: optional(boolean),
+  from: optional(cidr),
+  to: optional(cidr),
+  iif: optional(interfaceName),
+  oif: optional(interfaceName),
+  mark: optional(u32),
+  markMask: optional(u32),
+  tos: optional(u8),
+  dscp: optional(u8),
+  dscpMask: optional(u8),
+  flowLabel: optional(u32),
+  flowLabelMask: optional(u32),
+  ipProtocol: optional(text),
+  sport: optional(range(u16)),
+  sportMask: optional(u16),
+  dport: optional(range(u16)),
+  dportMask: optional(u16),
+  uidRange: optional(range(u32)),
+  tunnelId: optional(v.bigint('must be a bigint')),
+  l3mdev: optional(boolean),
+  action: optional(nameOf(ruleActions)),
+  table: optional(u32),
+  goto: optional(u32),
+  suppressPrefixLength: optional(u32),
+  suppressIfGroup: optional(u32),
+  flow: optional(u32),
+  protocol: optional(nameOf(protocols)),
+  flags: asRead,
+  unknown: asRead,
+}) as unknown as Schema<RuleRequest>;
+
+export const ruleAdd: OperationKind<RuleAdd> = {
+  schema: operation('rule.add', { rule: ruleSchema }) as unknown as Schema<RuleAdd>,
+  links: () => [],
+  requests: ({ rule }) => [netlink(encodeRule(RTM_NEWRULE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, rule))],
+  command: ({ rule }) => `${ipOf(rule)} rule add ${ruleWords(rule)}`,
+};
+
+export const ruleDelete: OperationKind<RuleDelete> = {
+  schema: operation('rule.delete', { rule: ruleSchema }) as unknown as Schema<RuleDelete>,
+  links: () => [],
+  requests: ({ rule }) => [netlink(encodeRule(RTM_DELRULE, NLM_F_ACK, rule))],
+  command: ({ rule }) => `${ipOf(rule)} rule delete ${ruleWords(rule)}`,
+};
+
+function ipOf({ family, from, to }: RuleRequest): string {
+  return family === 'ipv6' || from?.includes(':') === true || to?.includes(':') === true ? 'ip -6' : 'ip';
+}
+
+function ruleWords(rule: RuleRequest): string {
+  const { priority, mark, markMask, action, table } = rule;
+  const between = (value: Range | undefined): string | undefined => (value === undefined ? undefined : `${value.start}-${value.end}`);
+  return words(
+    rule.not === true ? 'not' : undefined,
+    'from',
+    rule.from ?? 'all',
+    ...option('to', rule.to),
+    ...option('iif', rule.iif),
+    ...option('oif', rule.oif),
+    ...option(
+      'fwmark',
+      mark === undefined ? undefined : `0x${mark.toString(16)}${markMask === undefined ? '' : `/0x${markMask.toString(16)}`}`,
+    ),
+    ...option('tos', rule.tos === undefined ? undefined : `0x${rule.tos.toString(16)}`),
+    ...option('ipproto', rule.ipProtocol),
+    ...option('sport', between(rule.sport)),
+    ...option('dport', between(rule.dport)),
+    ...option('uidrange', between(rule.uidRange)),
+    ...option('priority', priority),
+    rule.l3mdev === true ? 'l3mdev' : undefined,
+    ...option('protocol', rule.protocol),
+    ...option('suppress_prefixlength', rule.suppressPrefixLength),
+    ...option('suppress_ifgroup', rule.suppressIfGroup),
+    ...(action === undefined || action === 'table'
+      ? option('table', table ?? (rule.l3mdev === true ? undefined : 'main'))
+      : action === 'goto'
+        ? ['goto', rule.goto]
+        : [action]),
+  );
+}

@@ -1,0 +1,78 @@
+// Operations into requests, and requests to the kernel: those by netlink that follow one another in one trip.
+import { type LinkRef, check } from '../check.js';
+import { NetlinkError, PodtapError } from '../errors.js';
+import { findIndexes } from '../kernel/link.js';
+import { request } from '../kernel/netlink.js';
+import { type Netns, attachment } from '../kernel/netns.js';
+import { writeSysctl } from '../kernel/sysctl.js';
+import { type OpenedTun, openTun } from '../kernel/tap.js';
+import { type Operation, kindOf } from './index.js';
+import type { Request } from './operation.js';
+
+/** What came of an operation beyond its having been done. */
+export interface Outcome {
+  readonly tun?: OpenedTun;
+}
+
+/**
+ * Checks all operations before the first system call, looks up the interfaces that they name, and carries them out in order. The
+ * first that fails ends it, and what was done before it stays.
+ * @throws TypeError ERR_INVALID_ARG_*, told as a mistake of `where`; NetlinkError; PodtapError ENODEV: no such interface
+ */
+export async function run(
+  netns: Netns,
+  where: string,
+  operations: readonly Operation[],
+  signal?: AbortSignal,
+): Promise<readonly Outcome[]> {
+  const checked = operations.map((operation) => check(kindOf(operation).schema, operation, where));
+  const { socket } = attachment(netns);
+  const indexes = await lookUp(netns, checked);
+  const find = (link: LinkRef): number => (typeof link === 'number' ? link : indexes.get(link)!);
+  const outcomes: Outcome[] = [];
+  const batch: Uint8Array[] = [];
+  const flush = async (): Promise<void> => void (await request(socket, batch.splice(0), signal));
+  for (const operation of checked) {
+    let outcome: Outcome = {};
+    for (const one of kindOf(operation).requests(operation, find)) {
+      if (one.by === 'netlink') batch.push(one.message);
+      else {
+        await flush();
+        signal?.throwIfAborted();
+        outcome = await direct(netns, one);
+      }
+    }
+    outcomes.push(outcome);
+  }
+  await flush();
+  return outcomes;
+}
+
+async function direct(netns: Netns, one: Exclude<Request, { by: 'netlink' }>): Promise<Outcome> {
+  if (one.by === 'tun') return { tun: await openTun(netns, one.spec) };
+  await writeSysctl(netns, one.key, one.value);
+  return {};
+}
+
+async function lookUp(netns: Netns, operations: readonly Operation[]): Promise<ReadonlyMap<string, number>> {
+  const names = new Set(operations.flatMap((operation) => kindOf(operation).links(operation)).filter((link) => typeof link === 'string'));
+  if (names.size === 0) return new Map();
+  return findIndexes(netns, [...names]);
+}
+
+/** Whether an error says that what was to be deleted, or to be asked about, is not there. */
+export function isAbsent(error: unknown): boolean {
+  return (error instanceof NetlinkError || error instanceof PodtapError) && absent.has(error.code);
+}
+const absent = new Set(['ENODEV', 'ENOENT', 'ESRCH', 'EADDRNOTAVAIL']);
+
+/** false where there was nothing to delete. */
+export async function deleted(work: Promise<unknown>): Promise<boolean> {
+  try {
+    await work;
+    return true;
+  } catch (error) {
+    if (isAbsent(error)) return false;
+    throw error;
+  }
+}
