@@ -75,7 +75,7 @@ export function oneOf<const T extends readonly string[]>(...values: T): Schema<T
   return v.pipe(
     v.string(message),
     v.check((value) => values.includes(value), message),
-  ) as Schema<T[number]>;
+  );
 }
 
 export const optional = v.optional;

@@ -271,7 +271,7 @@ function readBootId(): Promise<string> {
 function stdioArray(stdio: StdioOptions | undefined): Exclude<StdioOptions, string> {
   const given = typeof stdio === 'string' ? [stdio, stdio, stdio] : [...(stdio ?? [])];
   while (given.length < 3) given.push('pipe');
-  return given as Exclude<StdioOptions, string>;
+  return given;
 }
 
 /** The launcher's report: closed by execve, or "<errno> <step>". */

@@ -40,7 +40,7 @@ export const addressSchema: Schema<Address> = options({
   metric: optional(u32),
   protocol: optional(u8),
   unknown: optional(unknown),
-}) as unknown as Schema<Address>;
+});
 
 /** In the primitives, text stands for an address with nothing but its prefix length. */
 export function toAddress(address: string | Address): Address {
@@ -52,7 +52,7 @@ export const addressAdd: OperationKind<AddressAdd> = {
     link: linkRef,
     address: addressSchema,
     replace: optional(v.boolean()),
-  }) as unknown as Schema<AddressAdd>,
+  }),
   links: ({ link }) => [link],
   requests: ({ link, address, replace }, find) => [
     netlink(encodeAddress(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | (replace === true ? NLM_F_REPLACE : NLM_F_EXCL), find(link), address)),
@@ -61,7 +61,7 @@ export const addressAdd: OperationKind<AddressAdd> = {
 };
 
 export const addressDelete: OperationKind<AddressDelete> = {
-  schema: operation('address.delete', { link: linkRef, address: addressSchema }) as unknown as Schema<AddressDelete>,
+  schema: operation('address.delete', { link: linkRef, address: addressSchema }),
   links: ({ link }) => [link],
   requests: ({ link, address: { address, peer } }, find) => [
     netlink(encodeAddress(RTM_DELADDR, NLM_F_ACK, find(link), { address, ...(peer !== undefined && { peer }) })),

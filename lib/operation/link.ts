@@ -18,7 +18,7 @@ import {
 } from '../check.js';
 import { type LinkRequest, type PeerRequest, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
-import { linkKinds } from './link/index.js';
+import { linkKinds } from './link/kinds.js';
 import type { LinkKind } from './link/kind.js';
 import { type BridgePortOptions, portInfo, portOptions, portWords } from './link/port.js';
 import { type FindLink, type OperationKind, type Request, device, netlink, onOff, operation, option, words } from './operation.js';
@@ -132,7 +132,7 @@ function setLink(request: LinkRequest): Request {
 }
 
 function kindOf(kind: string): LinkKind<LinkOptions> | undefined {
-  return Object.hasOwn(linkKinds, kind) ? (linkKinds[kind] as LinkKind<unknown>) : undefined;
+  return Object.hasOwn(linkKinds, kind) ? linkKinds[kind] : undefined;
 }
 
 /** Kinds that cannot be made by this message, and what can. */
@@ -150,11 +150,7 @@ export const linkCreate: OperationKind<LinkCreate> = {
     operation('link.create', { kind: kindName, name: interfaceName, options: anyOptions }) as unknown as Schema<LinkCreate>,
     v.transform((given) => ({
       ...given,
-      options: check(
-        options({ ...linkEntries, ...kindOf(given.kind)?.entries }),
-        given.options,
-        `a ${given.kind}'s options`,
-      ) as LinkOptions,
+      options: check(options({ ...linkEntries, ...kindOf(given.kind)?.entries }), given.options, `a ${given.kind}'s options`),
     })),
   ),
   links: ({ kind, options: given }) => [given.master, kindOf(kind)?.lower?.(given), ...(kindOf(kind)?.links?.(given) ?? [])],
@@ -200,7 +196,7 @@ export const vethCreate: OperationKind<VethCreate> = {
     name: interfaceName,
     options: options(linkEntries),
     peer: options({ name: interfaceName, netnsFd: optional(integer(0, 0x7fffffff)), options: peerOptions }),
-  }) as unknown as Schema<VethCreate>,
+  }),
   links: ({ options: given }) => [given.master],
   requests: ({ name, options: given, peer }, find) => {
     const far: PeerRequest = { name: peer.name, netnsFd: peer.netnsFd, ...peer.options };
@@ -254,7 +250,7 @@ export const linkSet: OperationKind<LinkSet> = {
       change: options({ ...linkEntries, name: optional(interfaceName), netnsFd: optional(integer(0, 0x7fffffff)) }),
     }),
     v.check(({ change }) => change.ifindex === undefined, "must not have 'ifindex': an interface keeps its index"),
-  ) as unknown as Schema<LinkSet>,
+  ),
   links: ({ link, change }) => [link, change.master],
   requests: ({ link, change: { master, name, port, ifindex: _, ...rest } }, find) => {
     const index = find(link);
@@ -296,7 +292,7 @@ function changeCommands(
 }
 
 export const linkDelete: OperationKind<LinkDelete> = {
-  schema: operation('link.delete', { link: linkRef }) as unknown as Schema<LinkDelete>,
+  schema: operation('link.delete', { link: linkRef }),
   links: ({ link }) => [link],
   requests: ({ link }, find) => [netlink(encodeLink(RTM_DELLINK, NLM_F_ACK, { ifindex: find(link) }))],
   command: ({ link }) => words('ip', 'link', 'delete', 'dev', device(link)),

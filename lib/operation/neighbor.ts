@@ -71,7 +71,7 @@ const fdbSchema = options({
 }) as unknown as Schema<FdbRequest>;
 
 export const neighborSet: OperationKind<NeighborSet> = {
-  schema: operation('neighbor.set', { link: linkRef, neighbor: neighborSchema }) as unknown as Schema<NeighborSet>,
+  schema: operation('neighbor.set', { link: linkRef, neighbor: neighborSchema }),
   links: ({ link }) => [link],
   requests: ({ link, neighbor: { state = 'permanent', ...rest } }, find) => [
     netlink(encodeNeighbor(RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, { ifindex: find(link), state, ...rest })),
@@ -96,7 +96,7 @@ export const neighborSet: OperationKind<NeighborSet> = {
 };
 
 export const neighborDelete: OperationKind<NeighborDelete> = {
-  schema: operation('neighbor.delete', { link: linkRef, neighbor: options({ address: ip, flags }) }) as unknown as Schema<NeighborDelete>,
+  schema: operation('neighbor.delete', { link: linkRef, neighbor: options({ address: ip, flags }) }),
   links: ({ link }) => [link],
   requests: ({ link, neighbor }, find) => [netlink(encodeNeighbor(RTM_DELNEIGH, NLM_F_ACK, { ifindex: find(link), ...neighbor }))],
   command: ({ link, neighbor: { address, flags } }) =>
@@ -104,7 +104,7 @@ export const neighborDelete: OperationKind<NeighborDelete> = {
 };
 
 export const fdbSet: OperationKind<FdbSet> = {
-  schema: operation('fdb.set', { link: linkRef, entry: fdbSchema }) as unknown as Schema<FdbSet>,
+  schema: operation('fdb.set', { link: linkRef, entry: fdbSchema }),
   links: ({ link }) => [link],
   requests: ({ link, entry }, find) => [
     netlink(encodeFdb(RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, fdbEntry(find(link), entry))),
@@ -113,7 +113,7 @@ export const fdbSet: OperationKind<FdbSet> = {
 };
 
 export const fdbDelete: OperationKind<FdbDelete> = {
-  schema: operation('fdb.delete', { link: linkRef, entry: fdbSchema }) as unknown as Schema<FdbDelete>,
+  schema: operation('fdb.delete', { link: linkRef, entry: fdbSchema }),
   links: ({ link }) => [link],
   requests: ({ link, entry }, find) => [netlink(encodeFdb(RTM_DELNEIGH, NLM_F_ACK, fdbEntry(find(link), entry)))],
   command: ({ link, entry }) => words('bridge', 'fdb', 'delete', ...fdbWords(link, entry)),

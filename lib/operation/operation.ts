@@ -32,7 +32,7 @@ export function operation<const N extends string, const E extends v.ObjectEntrie
   name: N,
   entries: E,
 ): ReturnType<typeof options<E & { op: v.LiteralSchema<N, undefined> }>> {
-  return options({ op: v.literal(name), ...entries }) as never;
+  return options({ op: v.literal(name), ...entries });
 }
 
 /** Words to a command line, each quoted where a shell would take it apart; what is undefined is left out. */

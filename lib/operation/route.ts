@@ -100,7 +100,7 @@ export const routeSchema = options({
 }) as unknown as Schema<Route>;
 
 export const routeAdd: OperationKind<RouteAdd> = {
-  schema: operation('route.add', { route: routeSchema, existing: optional(oneOf('replace', 'append')) }) as unknown as Schema<RouteAdd>,
+  schema: operation('route.add', { route: routeSchema, existing: optional(oneOf('replace', 'append')) }),
   links: ({ route }) => linksOf(route),
   requests: ({ route, existing }, find) => {
     const how = existing === 'replace' ? NLM_F_REPLACE : existing === 'append' ? NLM_F_APPEND : NLM_F_EXCL;
@@ -110,7 +110,7 @@ export const routeAdd: OperationKind<RouteAdd> = {
 };
 
 export const routeDelete: OperationKind<RouteDelete> = {
-  schema: operation('route.delete', { route: routeSchema }) as unknown as Schema<RouteDelete>,
+  schema: operation('route.delete', { route: routeSchema }),
   links: ({ route }) => linksOf(route),
   requests: ({ route }, find) => [netlink(encodeRoute(RTM_DELROUTE, NLM_F_ACK, resolved(route, find)))],
   command: ({ route }) => `${ipOf(route)} route delete ${routeWords(route)}`,

@@ -53,14 +53,14 @@ export const ruleSchema = options({
 }) as unknown as Schema<RuleRequest>;
 
 export const ruleAdd: OperationKind<RuleAdd> = {
-  schema: operation('rule.add', { rule: ruleSchema }) as unknown as Schema<RuleAdd>,
+  schema: operation('rule.add', { rule: ruleSchema }),
   links: () => [],
   requests: ({ rule }) => [netlink(encodeRule(RTM_NEWRULE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, rule))],
   command: ({ rule }) => `${ipOf(rule)} rule add ${ruleWords(rule)}`,
 };
 
 export const ruleDelete: OperationKind<RuleDelete> = {
-  schema: operation('rule.delete', { rule: ruleSchema }) as unknown as Schema<RuleDelete>,
+  schema: operation('rule.delete', { rule: ruleSchema }),
   links: () => [],
   requests: ({ rule }) => [netlink(encodeRule(RTM_DELRULE, NLM_F_ACK, rule))],
   command: ({ rule }) => `${ipOf(rule)} rule delete ${ruleWords(rule)}`,

@@ -6,7 +6,7 @@ import { request } from '../kernel/netlink.js';
 import { type Netns, attachment } from '../kernel/netns.js';
 import { writeSysctl } from '../kernel/sysctl.js';
 import { type OpenedTun, openTun } from '../kernel/tap.js';
-import { type Operation, kindOf } from './index.js';
+import { type Operation, kindOf } from './kinds.js';
 import type { Request } from './operation.js';
 
 /** What came of an operation beyond its having been done. */

@@ -9,7 +9,7 @@ export interface SysctlSet {
 }
 
 export const sysctlSet: OperationKind<SysctlSet> = {
-  schema: operation('sysctl.set', { key: text, value: text }) as unknown as Schema<SysctlSet>,
+  schema: operation('sysctl.set', { key: text, value: text }),
   links: () => [],
   requests: ({ key, value }) => [{ by: 'sysctl', key, value }],
   command: ({ key, value }) => words('sysctl', '-w', `${key}=${value}`),

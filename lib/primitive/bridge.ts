@@ -3,7 +3,7 @@ import { type LinkRef, array, boolean, check, interfaceName, linkRef, optional, 
 import { PodtapError } from '../errors.js';
 import { findLink, noLink } from '../kernel/link.js';
 import { run } from '../operation/run.js';
-import type { Operation } from '../operation/index.js';
+import type { Operation } from '../operation/kinds.js';
 import type { Link } from '../wire/link.js';
 import { type BridgeOptions, createBridge, deleteLink } from './link.js';
 import { localMac } from './mac.js';

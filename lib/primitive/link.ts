@@ -7,7 +7,7 @@ import type { LinkOptions, PeerOptions } from '../operation/link.js';
 import type { BridgeKindOptions } from '../operation/link/bridge.js';
 import type { MacvlanOptions } from '../operation/link/macvlan.js';
 import type { VxlanOptions } from '../operation/link/vxlan.js';
-import type { Operation } from '../operation/index.js';
+import type { Operation } from '../operation/kinds.js';
 import { deleted, run } from '../operation/run.js';
 import { type Link, decodeLink, encodeLinkDump } from '../wire/link.js';
 import { addAddress } from './address.js';

@@ -3,7 +3,7 @@ import { type LinkRef, check, interfaceMac, linkRef, optional, options, oneOf } 
 import * as v from 'valibot';
 import { PodtapError } from '../errors.js';
 import { findLink, noLink } from '../kernel/link.js';
-import type { Operation } from '../operation/index.js';
+import type { Operation } from '../operation/kinds.js';
 import { run } from '../operation/run.js';
 import type { Link } from '../wire/link.js';
 import { formatMac } from '../wire/text.js';

@@ -1,5 +1,5 @@
 import { type Unknown, bytes, mapped, nested, struct, table, u32, u64, unread } from '../attribute.js';
-import { ETHERNET, clipped, rate64, rateFields, wholeRate } from './rate.js';
+import { rate64, rateFields, rateSpec, wholeRate } from './rate.js';
 
 const tbfTable = table('TCA_TBF', {
   parms: [1, struct([...rateFields('rate'), ...rateFields('peakrate'), ['limit', u32], ['buffer', u32], ['mtu', u32]])],
@@ -33,9 +33,9 @@ export interface TbfOptions {
   readonly unknown?: readonly Unknown[];
 }
 
-export const tbf = mapped<NonNullable<(typeof tbfNest)['value']>, TbfOptions>(
-  tbfNestOf(),
-  ({ parms, rate64, prate64, unknown }) =>
+export const tbf = mapped(
+  nested(tbfTable),
+  ({ parms, rate64, prate64, unknown }): TbfOptions | undefined =>
     parms === undefined
       ? undefined
       : {
@@ -48,5 +48,18 @@ export const tbf = mapped<NonNullable<(typeof tbfNest)['value']>, TbfOptions>(
           ...(parms.rate_mpu !== 0 && { mpu: parms.rate_mpu }),
           ...(unknown !== undefined && { unknown }),
         },
-  (options) => ({}) as never,
+  ({ rate, peakrate, limit, burst, peakBurst, buffer, mtu, overhead, mpu, unknown }: TbfOptions) => ({
+    parms: {
+      ...rateSpec('rate', rate, overhead, mpu),
+      ...rateSpec('peakrate', peakrate, overhead, mpu),
+      limit,
+      buffer: buffer ?? 0,
+      mtu: mtu ?? 0,
+    },
+    rate64: rate64(rate),
+    prate64: rate64(peakrate),
+    burst,
+    pburst: peakBurst,
+    unknown,
+  }),
 );
