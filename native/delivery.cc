@@ -40,6 +40,9 @@ void Delivery::Close() {
     closed_ = true;
     undelivered.swap(finished_);
   }
+  // Every thread was joined, so this share is the last one. Deno keeps a failed worker's event loop for a function
+  // that nobody releases.
+  napi_release_threadsafe_function(bell_, napi_tsfn_abort);
 }
 
 void Delivery::OnRing(napi_env env, napi_value, void* context, void*) {

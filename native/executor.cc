@@ -7,6 +7,7 @@
 namespace podtap {
 
 int Executor::Prepare() {
+  if (stopped_) return ECANCELED;
   if (!stop_.valid()) {
     stop_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!stop_.valid()) return errno;
@@ -51,6 +52,8 @@ void Executor::Stop() {
     ready_.pop_front();
     Advance(task->strand());
   }
+  stop_.reset();
+  stopped_ = true;
 }
 
 void Executor::Loop() {

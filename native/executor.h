@@ -69,6 +69,7 @@ class Executor {
   UniqueFd stop_;
   std::array<Thread, kMostThreads> threads_;
   std::size_t started_ = 0;  // JavaScript thread only
+  bool stopped_ = false;     // JavaScript thread only
 
   std::mutex mutex_;
   std::condition_variable available_;

@@ -56,6 +56,7 @@ Result<napi_value> Wait::TakeOutcome(napi_env env) {
 }
 
 int Poller::Prepare() {
+  if (stopped_) return ECANCELED;
   if (thread_.started()) return 0;
   epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return errno;
@@ -112,6 +113,9 @@ void Poller::Stop() {
   if (stop_.valid()) eventfd_write(stop_.get(), 1);
   thread_.Join();
   entries_.clear();
+  epoll_.reset();
+  stop_.reset();
+  stopped_ = true;
 }
 
 void Poller::Loop() {

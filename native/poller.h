@@ -63,6 +63,7 @@ class Poller {
   UniqueFd epoll_;
   UniqueFd stop_;
   Thread thread_;
+  bool stopped_ = false;  // JavaScript thread only
 
   std::mutex mutex_;
   std::unordered_map<int, Entry> entries_;  // by descriptor number

@@ -11,6 +11,8 @@ import { batches, failure, writeAll } from './queue.js';
 import { system } from './system.js';
 import { subscribe } from './watch.js';
 
+export type { TunSpec };
+
 /** What the guest's side of a TAP can take from the kernel as it is (TUNSETOFFLOAD): frames with checksums left open, and larger than the MTU. */
 export interface TapOffload {
   readonly csum?: boolean;

@@ -51,7 +51,6 @@ export async function subscribe(
   const read: Parameters<typeof batches>[1] = (addon, descriptor, into, ends) => addon.readNetlink(descriptor, into, ends);
 
   async function* changes(): AsyncGenerator<Change, void, undefined> {
-    const dropping = false;
     for await (const { bytes, errno } of batches([socket], read, options.signal)) {
       if (errno === ENOBUFS) {
         // The error comes before the older messages that survived it: they are read away, or they would be taken for news

@@ -2,7 +2,7 @@
 // printed and compared; its kind says how it is checked, which requests it becomes, and how a person would have typed it.
 import * as v from 'valibot';
 import { type LinkRef, type Schema, array, options } from '../check.js';
-import type { TunSpec } from '../native.js';
+import type { TunSpec } from '../kernel/tap.js';
 import type { Naming } from '../wire/names.js';
 
 /** What native code is asked to do for it. */

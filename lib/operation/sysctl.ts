@@ -1,4 +1,4 @@
-import { type Schema, text } from '../check.js';
+import { text } from '../check.js';
 import { type OperationKind, operation, words } from './operation.js';
 
 export interface SysctlSet {

@@ -172,7 +172,7 @@ async function make(scope: Scope, where: string, operation: Operation & { name: 
   // The first request makes it, the further ones set what the kernel does not take there: a failure of those leaves a stranger's
   // name alone, but not a half-made interface.
   if (error instanceof NetlinkError && error.index > 0) await deleteLink(scope, operation.name);
-  if (error !== undefined) throw error;
+  if (error !== undefined) throw error as Error;
   const made = await findLink(scope, operation.name);
   if (made === undefined) throw noLink(operation.name);
   return made;

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type LinkRef, check, interfaceMac, linkRef, optional, options, oneOf } from '../check.js';
-import * as v from 'valibot';
+import { type LinkRef, check, interfaceMac, linkRef, optional, options } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { findLink, noLink } from '../kernel/link.js';
 import type { Operation } from '../operation/kinds.js';
@@ -21,7 +20,7 @@ export function localMac(): string {
 
 const schema = options({
   from: linkRef,
-  to: optional(v.union([oneOf('guest'), linkRef], "must be 'guest', or an interface: its name or its ifindex")),
+  to: optional(linkRef), // 'guest' is no interface
   replaceWith: optional(interfaceMac),
 });
 
@@ -41,7 +40,7 @@ const schema = options({
  */
 export async function cloneMac(
   scope: Scope,
-  settings: { readonly from: LinkRef; readonly to?: 'guest' | LinkRef; readonly replaceWith?: string },
+  settings: { readonly from: LinkRef; readonly to?: LinkRef; readonly replaceWith?: string },
 ): Promise<{ readonly guestMac: string; readonly linkMac: string }> {
   const { from, to = 'guest', replaceWith } = check(schema, settings, 'cloneMac');
   const source = await link(scope, from);

@@ -116,13 +116,18 @@ function infoOf(link: Link): Readonly<Record<string, unknown>> | undefined {
 }
 
 /** What the kernel made of it, against what was asked for. */
-function verify(link: Link, asked: Readonly<Record<string, unknown>>): void {
+function verify(link: Link, asked: Readonly<Record<string, string | number | boolean | undefined>>): void {
   const info = infoOf(link);
-  const got: Readonly<Record<string, unknown>> = {
+  const got: typeof asked = {
     mac: link.mac,
     mtu: link.mtu,
     ifindex: link.ifindex,
-    ...(info !== undefined && { persist: Boolean(info.persist), owner: info.owner, group: info.group, vnetHdr: Boolean(info.vnet_hdr) }),
+    ...(info !== undefined && {
+      persist: Boolean(info.persist),
+      owner: info.owner as number | undefined,
+      group: info.group as number | undefined,
+      vnetHdr: Boolean(info.vnet_hdr),
+    }),
   };
   for (const [name, value] of Object.entries(asked)) {
     if (value === undefined || got[name] === undefined || got[name] === value) continue;
