@@ -52,7 +52,7 @@ export function decodeStatistics(attributes: Values<typeof statisticsTable>): St
     drops: queue?.drops ?? 0,
     requeues: queue?.requeues ?? 0,
     overlimits: queue?.overlimits ?? 0,
-    ...(basic_hw !== undefined && { hardware: { bytes: basic_hw.bytes, packets: BigInt(basic_hw.packets) } }),
+    ...(basic_hw !== undefined && basic_hw.bytes !== 0n && { hardware: { bytes: basic_hw.bytes, packets: BigInt(basic_hw.packets) } }),
     ...(app !== undefined && { app }),
     ...(unknown !== undefined && { unknown }),
   };

@@ -185,9 +185,9 @@ export function encodeQdisc(type: number, flags: number, qdisc: QdiscRequest): U
   );
 }
 
-/** A dump of RTM_GETQDISC: all of the namespace, whatever `ifindex` says, before 6.? ; `invisible`: those too that are made by default. */
-export function encodeQdiscDump(flags: number, ifindex = 0, invisible = false): Uint8Array {
-  return encodeMessage(qdiscFamily, RTM_GETQDISC, flags, { ifindex }, { dump_invisible: invisible });
+/** A dump of RTM_GETQDISC: of the whole namespace, the kernel (6.18) heeds no ifindex. `invisible`: those too that are made by default within others. */
+export function encodeQdiscDump(flags: number, invisible = false): Uint8Array {
+  return encodeMessage(qdiscFamily, RTM_GETQDISC, flags, {}, { dump_invisible: invisible });
 }
 
 // ------------------------------------------------------------------ filters

@@ -40,7 +40,7 @@ export function writeGeneric({ index, action }: Generic): StructValues<typeof ge
   return { index, capab: 0, action, refcnt: 0, bindcnt: 0 };
 }
 
-/** Bytes in network order as text: eight digits of hexadecimal a word would be mistaken for numbers of the host. */
+/** Bytes as hexadecimal digits. */
 export const hexBytes = mapped<Uint8Array, string>(
   bytes,
   (data) => Array.from(data, (octet) => octet.toString(16).padStart(2, '0')).join(''),
