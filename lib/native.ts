@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UnsupportedError } from './errors.js';
 
@@ -135,9 +136,9 @@ export function native(): NativeAddon {
   return (loaded ??= load());
 }
 
-/** The launcher that `Netns.spawn` starts programs through, beside the addon. */
-export function launcherPath(): string {
-  return (native() as NativeAddon & { path: string }).path.replace(/[^/]*$/, 'podtap-launcher');
+/** Where the addon was found; the programs that were built with it are there too. */
+export function addonDirectory(): string {
+  return dirname((native() as NativeAddon & { path: string }).path); // `bindings` adds it
 }
 
 function load(): NativeAddon {

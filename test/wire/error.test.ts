@@ -130,7 +130,7 @@ t.test('without ACK_TLVS what follows is not read', (t) => {
 
 t.test('hostile answers', (t) => {
   const lying = hex(policyError);
-  lying.set([255, 255, 255, 255], 20); // the quoted length, where it counts
+  lying.set([0x10, 0, 0, 0x80], 20); // the quoted length: negative, were it read as signed
   lying[7] = 2;
   t.same(ackOf(lying), { errno: 34, requestType: RTM_NEWLINK });
   t.same(ackOf(answer(2, 0x300, 5, new Uint8Array(), () => undefined)), { errno: 5 }, 'nothing quoted');

@@ -199,14 +199,17 @@ t.test('explanations of any offset', (t) => {
   t.end();
 });
 
-/** Values that fit the formats of a table, as its decoder gives them. */
-function roundTrip(table: AnyTable, data: Uint8Array): void {
-  const from = Bytes.copy(data);
-  const once = decode(table, from, 0, data.length);
+/** Absent and false are the same of a flag: `false` is not written. */
+function withoutFalse(values: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== false));
+}
+
+function roundTrip(table: AnyTable, data: Uint8Array): boolean {
+  const once = decode(table, Bytes.copy(data), 0, data.length);
   const writer = new Writer();
   encode(table, writer, once);
   const written = writer.finish();
-  t.same(decode(table, Bytes.copy(written), 0, written.length), once);
+  return t.same(decode(table, Bytes.copy(written), 0, written.length), withoutFalse(once));
 }
 
 t.test('what a table decodes it encodes again, of every kind of link and port', (t) => {
