@@ -93,7 +93,7 @@ const { nest } = fc.letrec<{ nest: Uint8Array; attribute: Uint8Array }>((tie) =>
     }),
 }));
 
-t.test('random bytes', (t) => {
+await t.test('random bytes', (t) => {
   fc.assert(
     fc.property(octets(400), (data) => void readAll(data)),
     runs,
@@ -101,7 +101,7 @@ t.test('random bytes', (t) => {
   t.end();
 });
 
-t.test('messages with random bodies, and none is lost', (t) => {
+await t.test('messages with random bodies, and none is lost', (t) => {
   const body = fc.oneof(
     octets(200),
     fc.tuple(octets(20), nest).map(([header, attributes]) => joined(header, attributes)),
@@ -119,7 +119,7 @@ t.test('messages with random bodies, and none is lost', (t) => {
   t.end();
 });
 
-t.test('a truncated buffer loses its last message at most', (t) => {
+await t.test('a truncated buffer loses its last message at most', (t) => {
   fc.assert(
     fc.property(fc.array(fc.tuple(types, octets(60)), { minLength: 1, maxLength: 5 }), fc.nat(), (given, cut) => {
       const messages = given.map(([type, body]) => message(type, 0, body));
@@ -138,7 +138,7 @@ t.test('a truncated buffer loses its last message at most', (t) => {
   t.end();
 });
 
-t.test('flipped bits in real requests', (t) => {
+await t.test('flipped bits in real requests', (t) => {
   const requests = [
     encodeLink(RTM_NEWLINK, NLM_F_CREATE, {
       name: 'va',
@@ -183,7 +183,7 @@ t.test('flipped bits in real requests', (t) => {
   t.end();
 });
 
-t.test('explanations of any offset', (t) => {
+await t.test('explanations of any offset', (t) => {
   const request = encodeLink(RTM_NEWLINK, NLM_F_CREATE, { name: 'va', kind: 'veth', peer: { name: 'vb' } });
   fc.assert(
     fc.property(
@@ -212,7 +212,7 @@ function roundTrip(table: AnyTable, data: Uint8Array): boolean {
   return t.same(decode(table, Bytes.copy(written), 0, written.length), withoutFalse(once));
 }
 
-t.test('what a table decodes it encodes again, of every kind of link and port', (t) => {
+await t.test('what a table decodes it encodes again, of every kind of link and port', (t) => {
   const tables = [...Object.values(linkKinds), ...Object.values(portKinds)].map((format) => format.table!);
   // The numbers are those of the table, so that most of what comes is known to it.
   const pairs = fc.constantFrom(...tables).chain((table) =>
@@ -237,7 +237,7 @@ t.test('what a table decodes it encodes again, of every kind of link and port', 
   t.end();
 });
 
-t.test('links there and back', (t) => {
+await t.test('links there and back', (t) => {
   const requests = fc.record(
     {
       mac: macs,
@@ -285,7 +285,7 @@ t.test('links there and back', (t) => {
   t.end();
 });
 
-t.test('addresses there and back', (t) => {
+await t.test('addresses there and back', (t) => {
   const prefix4 = fc.tuple(fc.ipV4(), fc.integer({ min: 0, max: 32 })).map(([address, length]) => `${address}/${length}`);
   const values = fc.record(
     {
