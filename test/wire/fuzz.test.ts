@@ -12,6 +12,7 @@ import { type Message, NLM_F_CREATE, NLM_F_REQUEST, eachMessage } from '../../li
 import { RTM_NEWNEIGH, decodeNeighbor } from '../../lib/wire/neighbor.js';
 import { RTM_NEWROUTE, decodeRoute } from '../../lib/wire/route.js';
 import { RTM_NEWRULE, decodeRule } from '../../lib/wire/rule.js';
+import { RTM_NEWQDISC, RTM_NEWTFILTER, decodeFilter, decodeQdisc } from '../../lib/wire/tc.js';
 import { Writer } from '../../lib/wire/writer.js';
 
 const runs = { numRuns: Number(process.env.FUZZ_RUNS ?? 300) };
@@ -22,6 +23,8 @@ const decoders: Readonly<Record<number, (from: Bytes, message: Message) => unkno
   [RTM_NEWROUTE]: decodeRoute,
   [RTM_NEWNEIGH]: decodeNeighbor,
   [RTM_NEWRULE]: decodeRule,
+  [RTM_NEWQDISC]: decodeQdisc,
+  [RTM_NEWTFILTER]: decodeFilter,
   2: (from, message): Ack => decodeAck(from, message),
   3: (from, message): Ack => decodeAck(from, message),
 };
