@@ -31,9 +31,9 @@ export function without<T extends object>(value: T, ...names: (keyof T)[]): Part
 
 /**
  * Every sample, cut at every length (its header says so), and with every byte of its body set to 0, 1, 127 and 255: the decoder returns a
- * value, and the whole sample behind it is read as ever.
+ * value, and the whole sample behind it is read as ever. Returns how often not.
  */
-export function survives<T>(samples: readonly Uint8Array[], decode: Decode<T>): void {
+export function losses<T>(samples: readonly Uint8Array[], decode: Decode<T>): number {
   let broken = 0;
   for (const sample of samples) {
     const [expected] = every(sample, decode);

@@ -142,6 +142,12 @@ t.test('there and back', async () => {
 });
 
 t.test('broken bytes', async (t) => {
+  const header = '100000001c0000000000000000000000';
+  t.strictSame(
+    one(header, decodeNeighbor),
+    { object: 'neighbor', address: '', mac: '', ifindex: 0, state: 'none' },
+    'a message without a body',
+  );
   t.equal(losses([hex(stale), hex(fixed)], decodeNeighbor), 0);
   t.equal(losses([hex(stale), hex(fixed)], decodeFdb), 0);
 });

@@ -249,5 +249,11 @@ t.test('other families keep their number', async (t) => {
 });
 
 t.test('broken bytes', async (t) => {
+  const header = '10000000180000000000000000000000';
+  t.strictSame(
+    one(header, decodeRoute),
+    { object: 'route', dst: '0.0.0.0/0', table: 0, type: 'unspec', scope: 'global', protocol: 'unspec', family: 0 },
+    'a message without a body',
+  );
   t.equal(losses(Object.values(samples).map(hex), decodeRoute), 0);
 });
