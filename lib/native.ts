@@ -124,6 +124,8 @@ export interface NativeAddon {
   tunSetOffload(queue: Descriptor, offload: number): Promise<void>;
   tunSetVnetHeaderSize(queue: Descriptor, size: number): Promise<void>;
   tunSetQueue(queue: Descriptor, attached: boolean): Promise<void>;
+  /** As `close`; awaited, because the last queue of a TAP that is not persistent takes the device with it. */
+  tunClose(queue: Descriptor): Promise<void>;
   /** Which device a descriptor of another process belongs to (pidfd_getfd(2), TUNGETIFF, TUNGETDEVNETNS). */
   tunOf(pid: number, fd: number): Promise<{ name: string; netnsInode: bigint }>;
   packetOpen(netns: Descriptor, spec: PacketSpec): Promise<Descriptor>;

@@ -107,7 +107,8 @@ Result<Done> MountAt(int netns, const std::string& path) {
 }
 
 Result<Done> UnmountAt(const std::string& path) {
-  if (umount2(path.c_str(), MNT_DETACH) < 0) return LastError("umount2", path);
+  // EINVAL: nothing is mounted there, as after a crash between the file's creation and the mount.
+  if (umount2(path.c_str(), MNT_DETACH) < 0 && errno != EINVAL) return LastError("umount2", path);
   if (unlink(path.c_str()) < 0) return LastError("unlink", path);
   return Done{};
 }
