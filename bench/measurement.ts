@@ -39,7 +39,7 @@ export interface Peer {
 /** What the measurements stand on: a namespace of the benchmark's own, with a pair of veth in it, and who competes. */
 export interface Bench {
   readonly netns: Netns;
-  /** One end of the pair: up, with an address; the other end is down. */
+  /** One end of the pair: down, as is the other end, whose name ends in p. */
   readonly link: { readonly name: string; readonly ifindex: number };
   readonly floor: Worker;
   /** Libraries in other languages that are installed, by the floor's commands. */
