@@ -5,7 +5,7 @@ import { Netns, createVeth, getLink } from '../lib/index.js';
 import type { Bench, Measurement, Peer, Prepared } from './measurement.js';
 import { deviceMeasurements } from './measurements/devices.js';
 import { dumpMeasurements } from './measurements/dumps.js';
-import { eventMeasurement } from './measurements/events.js';
+import { eventMeasurements } from './measurements/events.js';
 import { frameMeasurements } from './measurements/frames.js';
 import { podMeasurement } from './measurements/pod.js';
 import { importMeasurement, latenessMeasurement } from './measurements/process.js';
@@ -18,7 +18,7 @@ const measurements: readonly Measurement[] = [
   ...deviceMeasurements,
   podMeasurement,
   ...dumpMeasurements,
-  eventMeasurement,
+  ...eventMeasurements,
   ...frameMeasurements,
   importMeasurement,
   latenessMeasurement,
@@ -64,17 +64,22 @@ async function main(): Promise<void> {
 
   const { bench, close } = await open(programs, quick, rounds);
   const all: Result[] = [];
+  const notMeasured = [...programs.missing];
   try {
     for (const measurement of chosen) {
-      const some = results(measurement, await measure(bench, measurement));
+      const samples = await measure(bench, measurement).catch(
+        (error: unknown) => void notMeasured.push(`${measurement.name}: ${String(error)}`),
+      );
+      if (samples === undefined) continue;
+      const some = results(measurement, samples);
       all.push(...some);
       for (const result of some) say(`${result.rows.length > 1 || result === some[0] ? '\n' : ''}${print(result)}`);
     }
   } finally {
     await close();
   }
-  for (const line of programs.missing) say(`\nnot measured: ${line}`);
-  if (json) console.log(JSON.stringify({ machine, rounds, results: all, notMeasured: programs.missing }, undefined, 2));
+  for (const line of notMeasured) say(`\nnot measured: ${line}`);
+  if (json) console.log(JSON.stringify({ machine, rounds, results: all, notMeasured }, undefined, 2));
 }
 
 async function measure(bench: Bench, measurement: Measurement): Promise<Samples> {

@@ -25,7 +25,7 @@ await main(async () => {
   // The real root needs no user namespace, and without one the sizes of socket buffers are not limited.
   const user = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
   const inside = ['sh', '-ec', 'mount -t tmpfs -o mode=755 tmpfs /run; exec "$@"', 'sh'];
-  const node = [process.execPath, '--enable-source-maps', join(root, 'dist/bench/main.js'), ...process.argv.slice(2)];
+  const node = [process.execPath, join(root, 'dist/bench/main.js'), ...process.argv.slice(2)];
   const env = {
     ...process.env,
     PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`,

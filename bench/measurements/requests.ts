@@ -25,7 +25,7 @@ const requests: readonly Request[] = [
   {
     name: 'getlink',
     title: 'a link by its index',
-    times: 200,
+    times: 500,
     trips: 1,
     once: ({ netns, link }) => getLink(netns, link.ifindex),
     ip: (link) => [`link show dev ${link}`],
@@ -33,7 +33,7 @@ const requests: readonly Request[] = [
   {
     name: 'updown',
     title: 'a link up, and down',
-    times: 50,
+    times: 200,
     trips: 2,
     once: async ({ netns, link }) => {
       await setLink(netns, link.ifindex, { up: true });
@@ -44,7 +44,7 @@ const requests: readonly Request[] = [
   {
     name: 'address',
     title: 'an address added, and deleted',
-    times: 50,
+    times: 200,
     trips: 2,
     once: async ({ netns, link }) => {
       await addAddress(netns, link.ifindex, '10.99.0.1/24');
@@ -55,7 +55,7 @@ const requests: readonly Request[] = [
   {
     name: 'mac',
     title: 'another MAC',
-    times: 100,
+    times: 200,
     trips: 1,
     once: ({ netns, link }, index) => setLink(netns, link.ifindex, { mac: `02:00:00:00:01:0${index % 2}` }),
     ip: (link, index) => [`link set dev ${link} address 02:00:00:00:01:0${index % 2}`],
