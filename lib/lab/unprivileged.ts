@@ -10,7 +10,10 @@ const marker = 'PODTAP_UNPRIVILEGED';
 
 if (isMainThread && process.env[marker] === undefined) {
   const again = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const { status, signal, error } = spawnSync(helperPath('podtap-unprivileged'), again, { stdio: 'inherit', env: { ...process.env, [marker]: '1' } });
+  const { status, signal, error } = spawnSync(helperPath('podtap-unprivileged'), again, {
+    stdio: 'inherit',
+    env: { ...process.env, [marker]: '1' },
+  });
   if (error !== undefined) throw error;
   // As a shell tells of a signal.
   process.exit(status ?? 128 + constants.signals[signal ?? 'SIGKILL']);
