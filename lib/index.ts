@@ -9,6 +9,9 @@ export type { MacvlanOptions } from './operation/link/macvlan.js';
 export type { BridgePortOptions } from './operation/link/port.js';
 export type { VxlanOptions } from './operation/link/vxlan.js';
 export type { FdbRequest, NeighborEntry } from './operation/neighbor.js';
+export type { ActionRequest } from './operation/action.js';
+export type { FilterRequest } from './operation/filter.js';
+export type { QdiscRequest } from './operation/qdisc.js';
 export { addAddress, deleteAddress, flushAddresses, listAddresses } from './primitive/address.js';
 export { bridgeEnslave } from './primitive/bridge.js';
 export { type InterfaceConfig, readAddr } from './primitive/config.js';
@@ -25,6 +28,7 @@ export {
   listLinks,
   setLink,
 } from './primitive/link.js';
+export { type Problem, checkHost } from './primitive/host.js';
 export { cloneMac } from './primitive/mac.js';
 export { deleteFdb, deleteNeighbor, listFdb, listNeighbors, setFdb, setNeighbor } from './primitive/neighbor.js';
 export { openPacketSocket } from './primitive/packet.js';
@@ -32,6 +36,7 @@ export { addRoute, deleteRoute, getRoute, listRoutes, replaceRoute } from './pri
 export { addRule, deleteRule, listRules } from './primitive/rule.js';
 export type { Family, Scope } from './primitive/scope.js';
 export { readSysctl, setSysctl } from './primitive/sysctl.js';
+export { addFilter, addQdisc, deleteFilter, deleteQdisc, listFilters, listQdiscs } from './primitive/tc.js';
 export { type TapOptions, createTap, openTap } from './primitive/tap.js';
 export { type KernelEvent, type WatchOptions, watch } from './primitive/watch.js';
 export type { Address } from './wire/address.js';
@@ -39,3 +44,4 @@ export type { Link } from './wire/link.js';
 export type { FdbEntry, Neighbor } from './wire/neighbor.js';
 export type { Encap, Nexthop, Route, RouteMetrics } from './wire/route.js';
 export type { Rule } from './wire/rule.js';
+export type { Filter, Qdisc } from './wire/tc.js';

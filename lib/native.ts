@@ -119,11 +119,13 @@ export interface NativeAddon {
   tunOpen(netns: Descriptor, spec: TunSpec): Promise<TunInfo & { queues: Descriptor[] }>;
   // Every ioctl on a tun descriptor takes RTNL, which others can hold for milliseconds: so none of them is synchronous.
   tunInfo(queue: Descriptor): Promise<TunInfo>;
-  tunFeatures(netns: Descriptor): Promise<number>; // TUNGETFEATURES
+  tunFeatures(): Promise<number>; // TUNGETFEATURES
   tunSetPersist(queue: Descriptor, persist: boolean): Promise<void>;
   tunSetOffload(queue: Descriptor, offload: number): Promise<void>;
   tunSetVnetHeaderSize(queue: Descriptor, size: number): Promise<void>;
   tunSetQueue(queue: Descriptor, attached: boolean): Promise<void>;
+  /** As `close`; awaited, because the last queue of a TAP that is not persistent takes the device with it. */
+  tunClose(queue: Descriptor): Promise<void>;
   /** Which device a descriptor of another process belongs to (pidfd_getfd(2), TUNGETIFF, TUNGETDEVNETNS). */
   tunOf(pid: number, fd: number): Promise<{ name: string; netnsInode: bigint }>;
   packetOpen(netns: Descriptor, spec: PacketSpec): Promise<Descriptor>;
