@@ -107,7 +107,8 @@ Result<Done> MountAt(int netns, const std::string& path) {
 }
 
 Result<Done> UnmountAt(const std::string& path) {
-  if (umount2(path.c_str(), MNT_DETACH) < 0) return LastError("umount2", path);
+  // EINVAL: no mount point, but the file that a crash between its making and the mount left behind. ip-netns(8) removes it too.
+  if (umount2(path.c_str(), MNT_DETACH) < 0 && errno != EINVAL) return LastError("umount2", path);
   if (unlink(path.c_str()) < 0) return LastError("unlink", path);
   return Done{};
 }
