@@ -38,6 +38,11 @@
       "target_name": "podtap-launcher",
       "type": "executable",
       "sources": ["native/launcher.c"]
+    },
+    {
+      "target_name": "podtap-unprivileged",
+      "type": "executable",
+      "sources": ["native/unprivileged.c"]
     }
   ]
 }

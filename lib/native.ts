@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UnsupportedError } from './errors.js';
 
@@ -123,6 +124,8 @@ export interface NativeAddon {
   tunSetOffload(queue: Descriptor, offload: number): Promise<void>;
   tunSetVnetHeaderSize(queue: Descriptor, size: number): Promise<void>;
   tunSetQueue(queue: Descriptor, attached: boolean): Promise<void>;
+  /** As `close`; awaited, because the last queue of a TAP that is not persistent takes the device with it. */
+  tunClose(queue: Descriptor): Promise<void>;
   /** Which device a descriptor of another process belongs to (pidfd_getfd(2), TUNGETIFF, TUNGETDEVNETNS). */
   tunOf(pid: number, fd: number): Promise<{ name: string; netnsInode: bigint }>;
   packetOpen(netns: Descriptor, spec: PacketSpec): Promise<Descriptor>;
@@ -135,9 +138,9 @@ export function native(): NativeAddon {
   return (loaded ??= load());
 }
 
-/** The launcher that `Netns.spawn` starts programs through, beside the addon. */
-export function launcherPath(): string {
-  return (native() as NativeAddon & { path: string }).path.replace(/[^/]*$/, 'podtap-launcher');
+/** Where the addon was found; the programs that were built with it are there too. */
+export function addonDirectory(): string {
+  return dirname((native() as NativeAddon & { path: string }).path); // `bindings` adds it
 }
 
 function load(): NativeAddon {

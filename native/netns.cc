@@ -107,7 +107,7 @@ Result<Done> MountAt(int netns, const std::string& path) {
 }
 
 Result<Done> UnmountAt(const std::string& path) {
-  // EINVAL: no mount point, but the file that a crash between its making and the mount left behind. ip-netns(8) removes it too.
+  // EINVAL: nothing is mounted there, as after a crash between the file's creation and the mount.
   if (umount2(path.c_str(), MNT_DETACH) < 0 && errno != EINVAL) return LastError("umount2", path);
   if (unlink(path.c_str()) < 0) return LastError("unlink", path);
   return Done{};

@@ -9,6 +9,8 @@ import { needs, nodeDirectory, provide } from './needs.mjs';
 import { main, root, step, Stop } from './steps.mjs';
 
 const require = createRequire(import.meta.url);
+/** What node-gyp builds into build/Release. */
+export const binaries = ['podtap.node', 'podtap-launcher', 'podtap-unprivileged'];
 const compiled = ['lib', 'test', 'examples', 'bench']; // tsconfig.json's "include"
 
 /** @param {{ tests?: boolean, cmake?: boolean }} [what] */
@@ -40,7 +42,7 @@ function addon() {
     require('node-addon-api/package.json').version,
     ...files(['native', 'binding.gyp']).map((file) => readFileSync(file)),
   ]);
-  const artifacts = ['podtap.node', 'podtap-launcher'].map((file) => join(root, 'build/Release', file));
+  const artifacts = binaries.map((file) => join(root, 'build/Release', file));
   if (artifacts.every((file) => existsSync(file)) && fresh('build', key)) return undefined;
   return async () => {
     // Never `rebuild`: when it fails it has deleted a good build first.

@@ -5,10 +5,11 @@ import type { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { type Schema, abortSignal, boolean, check, integer, ip, oneOf, optional, options, u16 } from '../check.js';
 import { PodtapError, invalidArgument } from '../errors.js';
-import { type Descriptor, launcherPath, native } from '../native.js';
+import { type Descriptor, native } from '../native.js';
 import { errnoCode, errnoMessage } from '../wire/errno.js';
 import { NLM_F_ACK } from '../wire/message.js';
 import { RTM_SETLINK, encodeLink } from '../wire/link.js';
+import { helperPath } from './helper.js';
 import { request } from './netlink.js';
 import { isSystemFailure, system } from './system.js';
 
@@ -190,7 +191,7 @@ export class Netns implements AsyncDisposable {
     const [inside, report] = [stdio.length, stdio.length + 1];
     const fd = native().duplicate(netns);
     try {
-      const child = spawn(launcherPath(), [String(inside), String(report), command, ...args], {
+      const child = spawn(helperPath('podtap-launcher'), [String(inside), String(report), command, ...args], {
         ...settings,
         stdio: [...stdio, fd, 'pipe'],
       });

@@ -204,11 +204,11 @@ export class Tap implements AsyncDisposable {
   }
 
   /** Closes our descriptors and deletes nothing; but a TAP that is not persistent lives only as long as somebody holds it. */
-  close(): Promise<void> {
-    for (const descriptor of this.#held) native().close(descriptor);
+  async close(): Promise<void> {
+    const queues = this.#held;
     this.#held = [];
     this.#closed = true;
-    return Promise.resolve();
+    await closeTun({ queues });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -297,15 +297,15 @@ export function openTun(netns: Netns, spec: TunSpec): Promise<OpenedTun> {
 }
 
 /** Closes what `hold` kept. */
-export function closeTun({ queues }: Pick<OpenedTun, 'queues'>): void {
-  for (const descriptor of queues) native().close(descriptor);
+export async function closeTun({ queues }: Pick<OpenedTun, 'queues'>): Promise<void> {
+  await Promise.all(queues.map((queue) => native().tunClose(queue)));
 }
 
 /** Opens the queues of a TAP that exists. TUNSETIFF makes one where there is none, so what was opened is compared with what was meant. */
 export async function openQueues(netns: Netns, shape: TapShape, ifindex: number): Promise<readonly Descriptor[]> {
   const { queues, ...info } = await openTun(netns, tunSpec(shape, { hold: true }));
   if (info.ifindex === ifindex) return queues;
-  closeTun({ queues });
+  await closeTun({ queues });
   throw new PodtapError(`the TAP '${shape.name}' with ifindex ${ifindex} is gone`, { code: 'ENODEV' });
 }
 

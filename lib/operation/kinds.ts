@@ -1,7 +1,9 @@
 import { addressAdd, addressDelete } from './address.js';
+import { filterAdd, filterDelete } from './filter.js';
 import { linkCreate, linkDelete, linkSet, vethCreate } from './link.js';
 import { fdbDelete, fdbSet, neighborDelete, neighborSet } from './neighbor.js';
 import type { OperationKind } from './operation.js';
+import { qdiscAdd, qdiscDelete } from './qdisc.js';
 import { routeAdd, routeDelete } from './route.js';
 import { ruleAdd, ruleDelete } from './rule.js';
 import { sysctlSet } from './sysctl.js';
@@ -13,11 +15,15 @@ export const operations = {
   'address.delete': addressDelete,
   'fdb.delete': fdbDelete,
   'fdb.set': fdbSet,
+  'filter.add': filterAdd,
+  'filter.delete': filterDelete,
   'link.create': linkCreate,
   'link.delete': linkDelete,
   'link.set': linkSet,
   'neighbor.delete': neighborDelete,
   'neighbor.set': neighborSet,
+  'qdisc.add': qdiscAdd,
+  'qdisc.delete': qdiscDelete,
   'route.add': routeAdd,
   'route.delete': routeDelete,
   'rule.add': ruleAdd,

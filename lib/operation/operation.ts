@@ -78,3 +78,13 @@ export function flagsOf(what: string, known: Readonly<Record<string, number>>): 
 
 /** What a decoder kept as it came, to be sent as it is. */
 export const asRead = v.optional(v.any());
+
+/** Whether a parser of the wire room takes the text. */
+export function accepts(parse: (text: string) => unknown, value: string): boolean {
+  try {
+    parse(value);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -66,13 +66,13 @@ export function isAbsent(error: unknown): boolean {
 }
 const absent = new Set(['ENODEV', 'ENOENT', 'ESRCH', 'EADDRNOTAVAIL']);
 
-/** false where there was nothing to delete. */
-export async function deleted(work: Promise<unknown>): Promise<boolean> {
+/** false where there was nothing to delete; `also`: a further code by which the kernel says so. */
+export async function deleted(work: Promise<unknown>, also?: string): Promise<boolean> {
   try {
     await work;
     return true;
   } catch (error) {
-    if (isAbsent(error)) return false;
+    if (isAbsent(error) || (error instanceof NetlinkError && error.code === also)) return false;
     throw error;
   }
 }

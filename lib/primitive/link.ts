@@ -128,7 +128,9 @@ export async function listLinks(
   const schema = options({ kind: optional(text), master: optional(linkRef), up: optional(boolean), statistics: optional(boolean) });
   const { kind, master, up, statistics } = check(schema, filter, 'listLinks');
   const index = await indexOf(scope, master);
-  const links = await readTable(scope, encodeLinkDump({ kind, statistics, ...(index !== 0 && { master: index }) }), decodeLink);
+  const links = await readTable(scope, encodeLinkDump({ kind, ...(index !== 0 && { master: index }) }), (from, message) =>
+    decodeLink(from, message, statistics),
+  );
   return links.filter(
     (link) => (kind === undefined || link.kind === kind) && (index === 0 || link.master === index) && (up === undefined || link.up === up),
   );

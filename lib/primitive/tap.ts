@@ -75,7 +75,7 @@ export async function createTap(scope: Scope, name = 'tap%d', settings: TapOptio
     verify(link, { persist, owner, group, vnetHdr, queues, mac, mtu, ifindex });
     return new Tap(scope, link, shape, tun!.queues);
   } catch (error) {
-    closeTun(tun!);
+    await closeTun(tun!);
     await deleteLink(scope, tun!.ifindex);
     throw error;
   }

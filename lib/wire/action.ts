@@ -80,7 +80,7 @@ function decodeAction(raw: Values<typeof actionTable>): Action {
     ...(number !== undefined && { index: number }),
     ...(generic !== undefined && { control: formatControl(generic.action) }),
     ...(cookie !== undefined && { cookie }),
-    ...(options !== undefined && { options: options instanceof Uint8Array ? options : (own as ActionOptions) }),
+    ...(options !== undefined && { options: options instanceof Uint8Array ? options : own }),
     ...(flags !== undefined && { flags }),
     ...(hw_stats !== undefined && { hardwareStatistics: hw_stats }),
     ...(stats !== undefined && { statistics: decodeStatistics(stats) }),

@@ -7,6 +7,7 @@ import { type AnyFamily, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, NLM_F_REQUEST }
 import { neighborFamily } from './neighbor.js';
 import { routeFamily } from './route.js';
 import { ruleFamily } from './rule.js';
+import { filterFamily, qdiscFamily } from './tc.js';
 
 export interface MessageKind {
   readonly name: string;
@@ -22,6 +23,8 @@ const link = { family: linkFamily, request: linkRequestFamily, bridge: bridgePor
 const address = { family: addressFamily as unknown as AnyFamily };
 const route = { family: routeFamily as unknown as AnyFamily };
 const neighbor = { family: neighborFamily as unknown as AnyFamily };
+const qdisc = { family: qdiscFamily as unknown as AnyFamily };
+const filter = { family: filterFamily as unknown as AnyFamily };
 const rule = { family: ruleFamily as unknown as AnyFamily };
 
 export const messageKinds: Readonly<Record<number, MessageKind>> = {
@@ -45,15 +48,15 @@ export const messageKinds: Readonly<Record<number, MessageKind>> = {
   32: { name: 'RTM_NEWRULE', ...rule },
   33: { name: 'RTM_DELRULE', ...rule },
   34: { name: 'RTM_GETRULE', ...rule },
-  36: { name: 'RTM_NEWQDISC' },
-  37: { name: 'RTM_DELQDISC' },
-  38: { name: 'RTM_GETQDISC' },
-  40: { name: 'RTM_NEWTCLASS' },
-  41: { name: 'RTM_DELTCLASS' },
-  42: { name: 'RTM_GETTCLASS' },
-  44: { name: 'RTM_NEWTFILTER' },
-  45: { name: 'RTM_DELTFILTER' },
-  46: { name: 'RTM_GETTFILTER' },
+  36: { name: 'RTM_NEWQDISC', ...qdisc },
+  37: { name: 'RTM_DELQDISC', ...qdisc },
+  38: { name: 'RTM_GETQDISC', ...qdisc },
+  40: { name: 'RTM_NEWTCLASS', ...qdisc },
+  41: { name: 'RTM_DELTCLASS', ...qdisc },
+  42: { name: 'RTM_GETTCLASS', ...qdisc },
+  44: { name: 'RTM_NEWTFILTER', ...filter },
+  45: { name: 'RTM_DELTFILTER', ...filter },
+  46: { name: 'RTM_GETTFILTER', ...filter },
   52: { name: 'RTM_NEWPREFIX' },
   68: { name: 'RTM_NEWNDUSEROPT' },
   80: { name: 'RTM_NEWNETCONF' },
@@ -65,9 +68,9 @@ export const messageKinds: Readonly<Record<number, MessageKind>> = {
   88: { name: 'RTM_NEWNSID' },
   89: { name: 'RTM_DELNSID' },
   90: { name: 'RTM_GETNSID' },
-  100: { name: 'RTM_NEWCHAIN' },
-  101: { name: 'RTM_DELCHAIN' },
-  102: { name: 'RTM_GETCHAIN' },
+  100: { name: 'RTM_NEWCHAIN', ...filter },
+  101: { name: 'RTM_DELCHAIN', ...filter },
+  102: { name: 'RTM_GETCHAIN', ...filter },
   104: { name: 'RTM_NEWNEXTHOP' },
   105: { name: 'RTM_DELNEXTHOP' },
   106: { name: 'RTM_GETNEXTHOP' },

@@ -307,8 +307,8 @@ export function decodeLink(from: Bytes, message: Message, statistics = false): L
     if (info.slave_data !== undefined) link.port = info.slave_data;
   }
   if (family === AF_BRIDGE) {
-    if (a[12] !== undefined) link.port = a[12] as unknown as LinkInfo;
-    if (a[26] !== undefined) link.bridge = a[26] as unknown as Values<typeof bridgeSpec>;
+    if (a[12] !== undefined) link.port = a[12];
+    if (a[26] !== undefined) link.bridge = a[26];
   } else if (a[26] !== undefined) {
     const { inet, inet6 } = a[26];
     if (inet?.conf !== undefined) link.inet = { conf: inet.conf };

@@ -263,6 +263,8 @@ export interface Route {
 }
 type Writable<T> = { -readonly [N in keyof T]: T[N] };
 
+/** '/24' by 24. */
+const slashes = Array.from({ length: 256 }, (_, length) => `/${length}`);
 /** rtmsg of a message that is too short for one. */
 const blank = new Bytes(new ArrayBuffer(routeFamily.size));
 
@@ -281,7 +283,7 @@ export function decodeRoute(from: Bytes, message: Message): Route {
         ? u8[at + 1] === 0
           ? defaultPrefix(family)
           : `${defaultPrefix(family).slice(0, -1)}${u8[at + 1]}`
-        : `${dst}/${u8[at + 1]}`,
+        : dst + slashes[u8[at + 1]!]!,
     table: slots[15] ?? u8[at + 4]!,
     type: routeTypes.name(u8[at + 7]!),
     scope: scopes.name(u8[at + 6]!),

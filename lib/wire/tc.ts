@@ -148,7 +148,7 @@ export function decodeQdisc(from: Bytes, message: Message): Qdisc {
     kind: kind ?? '',
     handle: formatHandle(handle),
     parent: parent === TC_H_INGRESS && (kind === 'ingress' || kind === 'clsact') ? kind : formatHandle(parent),
-    ...(options !== undefined && !isEmpty(options) && { options: options as QdiscOptions }),
+    ...(options !== undefined && !isEmpty(options) && { options: options }),
     ...(stab !== undefined && { sizes: stab }),
     ...(ingress_block !== undefined && { ingressBlock: ingress_block }),
     ...(egress_block !== undefined && { egressBlock: egress_block }),
@@ -193,7 +193,7 @@ export function encodeQdiscDump(flags: number, invisible = false): Uint8Array {
 // ------------------------------------------------------------------ filters
 
 /** ETH_P_*, with the names of tc(8). */
-const protocols = new Naming('protocol', {
+export const filterProtocols = new Naming('protocol', {
   all: 0x0003,
   ip: 0x0800,
   arp: 0x0806,
@@ -256,7 +256,7 @@ export function decodeFilter(from: Bytes, message: Message): Filter {
 }
 
 function protocolName(number: number): string {
-  const name = protocols.name(number);
+  const name = filterProtocols.name(number);
   return name === String(number) ? `0x${number.toString(16).padStart(4, '0')}` : name;
 }
 
@@ -278,7 +278,7 @@ export function encodeFilter(type: number, flags: number, filter: FilterRequest)
       ifindex: filter.ifindex,
       handle: handle === undefined ? 0 : kind === 'u32' ? parseU32Handle(handle) : Number(handle),
       parent: block ? Number(filter.parent) : parseFilterParent(filter.parent),
-      info: (((filter.priority ?? 0) << 16) | swap(filter.protocol === undefined ? 0 : protocols.number(filter.protocol))) >>> 0,
+      info: (((filter.priority ?? 0) << 16) | swap(filter.protocol === undefined ? 0 : filterProtocols.number(filter.protocol))) >>> 0,
     },
     { kind, options: body as Values<typeof filterFamily.table>['options'], chain, unknown },
   );

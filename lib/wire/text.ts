@@ -65,18 +65,27 @@ function writeIpv6(u8: Uint8Array, at: number): string {
   // ::ffff:0:0/96 is written with dots, as inet_ntop(3) does.
   if (bestStart === 0 && bestLength === 5 && u8[at + 10] === 255 && u8[at + 11] === 255) return `::ffff:${formatIpv4(u8, at + 12)}`;
   let text = '';
-  for (let group = 0; group < 8; group++) {
-    if (group === bestStart) {
-      text += group === 0 ? '::' : ':';
-      group += bestLength - 1;
-      continue;
-    }
-    const high = u8[at + 2 * group]!;
-    const low = u8[at + 2 * group + 1]!;
-    text += high === 0 ? shortHex[low]! : shortHex[high]! + hex[low]!;
-    if (group < 7) text += ':';
+  let group = 0;
+  if (bestStart !== -1) {
+    while (group < bestStart) text += groupText(u8, at + 2 * group++);
+    text += bestStart === 0 ? '::' : ':';
+    group += bestLength;
+    if (group === 8) return text;
   }
-  return text;
+  while (group < 7) text += groupText(u8, at + 2 * group++);
+  const high = u8[at + 14]!;
+  const low = u8[at + 15]!;
+  return text + (high === 0 ? shortHex[low]! : shortHex[high]! + hex[low]!);
+}
+
+/** 'fd00:' by 0xfd and 0. */
+const groupPairs: (Pairs | undefined)[] = Array<undefined>(256).fill(undefined);
+
+function groupText(u8: Uint8Array, at: number): string {
+  const high = u8[at]!;
+  const low = u8[at + 1]!;
+  const pairs = (groupPairs[high] ??= emptyPairs());
+  return (pairs[low] ??= `${((high << 8) | low).toString(16)}:`);
 }
 
 /** Text of 4 or 16 bytes; undefined for any other length. */

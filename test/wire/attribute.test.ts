@@ -65,7 +65,7 @@ function raw(...attributes: readonly (readonly [type: number, data: readonly num
   return writer.finish();
 }
 
-t.test('every format there and back', (t) => {
+await t.test('every format there and back', (t) => {
   const values: All = {
     u8: 255,
     u16: 65535,
@@ -97,7 +97,7 @@ t.test('every format there and back', (t) => {
   t.end();
 });
 
-t.test('bytes as the kernel has them', (t) => {
+await t.test('bytes as the kernel has them', (t) => {
   t.same(there({ be16: 0x1234 }), Uint8Array.of(6, 0, 6, 0, 0x12, 0x34, 0, 0), 'network byte order, length without padding');
   t.same(there({ flag: false }), new Uint8Array(), 'a false flag is not written');
   t.same(there({ u8: 0 }), Uint8Array.of(5, 0, 1, 0, 0, 0, 0, 0), '0 is');
@@ -106,7 +106,7 @@ t.test('bytes as the kernel has them', (t) => {
   t.end();
 });
 
-t.test('what is unknown or does not fit is kept as bytes', (t) => {
+await t.test('what is unknown or does not fit is kept as bytes', (t) => {
   t.same(back(raw([99, [1, 2]], [1, [7]])), { u8: 7, unknown: [{ type: 99, data: Uint8Array.of(1, 2) }] });
   t.same(back(raw([3, [1, 2]])), { unknown: [{ type: 3, data: Uint8Array.of(1, 2) }] }, 'a u32 of two bytes');
   t.same(back(raw([13, [1, 2, 3, 4, 5]])), { unknown: [{ type: 13, data: Uint8Array.of(1, 2, 3, 4, 5) }] }, 'an address of five bytes');
@@ -119,13 +119,13 @@ t.test('what is unknown or does not fit is kept as bytes', (t) => {
   t.end();
 });
 
-t.test('structs of older and newer kernels', (t) => {
+await t.test('structs of older and newer kernels', (t) => {
   t.same(back(raw([14, [1, 0, 0, 0, 2, 0, 0, 0]])).struct, { small: 1, wide: 2, big: 0n });
   t.same(back(raw([14, [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4]])).struct, { small: 1, wide: 2, big: 3n });
   t.end();
 });
 
-t.test('a length that lies ends its nest and nothing else', (t) => {
+await t.test('a length that lies ends its nest and nothing else', (t) => {
   const lying = raw([15, [200, 0, 1, 0, 1, 0, 0, 0]], [1, [7]]);
   t.same(back(lying), { nest: {}, u8: 7 });
   t.same(back(Uint8Array.of(3, 0, 1, 0)), {}, 'shorter than its header');
@@ -134,7 +134,7 @@ t.test('a length that lies ends its nest and nothing else', (t) => {
   t.end();
 });
 
-t.test('slots hold the same values', (t) => {
+await t.test('slots hold the same values', (t) => {
   const data = there({ u32: 3, text: 'x', nest: { number: 1 }, unknown: [{ type: 99, data: Uint8Array.of(9) }] });
   const from = Bytes.copy(data);
   const slots = a.decodeSlots(all, from, 0, data.length);
@@ -146,7 +146,7 @@ t.test('slots hold the same values', (t) => {
   t.end();
 });
 
-t.test('names by offset', (t) => {
+await t.test('names by offset', (t) => {
   const data = there({
     u8: 1,
     kind: 'known',
@@ -178,7 +178,7 @@ t.test('names by offset', (t) => {
   t.end();
 });
 
-t.test('values that do not fit throw', (t) => {
+await t.test('values that do not fit throw', (t) => {
   t.throws(() => there({ mac: 'zz' }), TypeError);
   t.throws(() => there({ ip: '1.2.3' }), TypeError);
   t.throws(() => there({ named: 'three' }), { message: "no such thing: 'three'" });

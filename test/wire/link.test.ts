@@ -84,7 +84,7 @@ const vxlan =
   'b500000500120001000000050013000000000005001400000000000500150000000000050016000000000005001f000100000008000a00000000000c002100f7ff' +
   'ffff000000ff090006006e6f6f7000000000';
 
-t.test('a veth under a bridge', (t) => {
+await t.test('a veth under a bridge', (t) => {
   const [link] = linksOf(hex(bridgePort));
   t.ok(link);
   const { port, ...rest } = link!;
@@ -128,7 +128,7 @@ t.test('a veth under a bridge', (t) => {
   t.end();
 });
 
-t.test('a vxlan', (t) => {
+await t.test('a vxlan', (t) => {
   const [link] = linksOf(hex(vxlan));
   t.match(link, { name: 'vx', kind: 'vxlan', up: false, flags: ['BROADCAST', 'MULTICAST'] });
   t.match(link!.info, {
@@ -147,21 +147,21 @@ t.test('a vxlan', (t) => {
   t.end();
 });
 
-t.test('links without a kind', (t) => {
+await t.test('links without a kind', (t) => {
   t.equal(linksOf(reply({ type: 772 }, () => undefined))[0]!.kind, 'loopback');
   t.equal(linksOf(reply({}, () => undefined))[0]!.kind, 'physical');
   t.equal(linksOf(reply({ family: 7 }, () => undefined))[0]!.kind, '', 'AF_BRIDGE does not say');
   t.end();
 });
 
-t.test('flags as ip-link prints them', (t) => {
+await t.test('flags as ip-link prints them', (t) => {
   t.same(linksOf(reply({ flags: 0x1 | 0x2 | 0x1000 }, () => undefined))[0]!.flags, ['NO-CARRIER', 'BROADCAST', 'MULTICAST', 'UP']);
   t.same(linksOf(reply({ type: 772, flags: 0x10049 }, () => undefined))[0]!.flags, ['LOOPBACK', 'UP', 'LOWER_UP']);
   t.same(linksOf(reply({ flags: 0x80000000 }, () => undefined))[0]!.flags, ['0x80000000'], 'of a later kernel');
   t.end();
 });
 
-t.test('unknown enum values, attributes and kinds survive', (t) => {
+await t.test('unknown enum values, attributes and kinds survive', (t) => {
   const [link] = linksOf(
     reply({ type: 4242 }, (writer) => {
       const state = writer.beginAttribute(16);
@@ -184,7 +184,7 @@ t.test('unknown enum values, attributes and kinds survive', (t) => {
   t.end();
 });
 
-t.test('where the other end is', (t) => {
+await t.test('where the other end is', (t) => {
   const elsewhere = linksOf(
     reply({}, (writer) => {
       u32(writer, 5, 9);
@@ -203,7 +203,7 @@ t.test('where the other end is', (t) => {
   t.end();
 });
 
-t.test('sysctls', (t) => {
+await t.test('sysctls', (t) => {
   const [link] = linksOf(
     reply({}, (writer) => {
       const spec = writer.beginAttribute(26);
@@ -225,7 +225,7 @@ t.test('sysctls', (t) => {
   t.end();
 });
 
-t.test('statistics when asked for, of older and newer kernels', (t) => {
+await t.test('statistics when asked for, of older and newer kernels', (t) => {
   for (const words of [46, 50, 60]) {
     const data = reply({}, (writer) => u32(writer, 23, ...Array.from({ length: words }, (_, index) => (index % 2 === 0 ? index : 1))));
     t.notOk('statistics' in linksOf(data)[0]!);
@@ -236,7 +236,7 @@ t.test('statistics when asked for, of older and newer kernels', (t) => {
   t.end();
 });
 
-t.test('a bridge port in an AF_BRIDGE message', (t) => {
+await t.test('a bridge port in an AF_BRIDGE message', (t) => {
   const [link] = linksOf(
     reply({ family: 7, index: 4 }, (writer) => {
       const info = writer.beginAttribute(12 | 0x8000);
@@ -261,7 +261,7 @@ t.test('a bridge port in an AF_BRIDGE message', (t) => {
   t.end();
 });
 
-t.test('a veth with its far end in one request', (t) => {
+await t.test('a veth with its far end in one request', (t) => {
   const { type, flags, header, attributes } = read(
     encodeLink(RTM_NEWLINK, creation, {
       name: 'va',
@@ -290,7 +290,7 @@ t.test('a veth with its far end in one request', (t) => {
   t.end();
 });
 
-t.test('changes', (t) => {
+await t.test('changes', (t) => {
   const { header, attributes } = read(
     encodeLink(RTM_SETLINK, 0, {
       ifindex: 5,
@@ -319,7 +319,7 @@ t.test('changes', (t) => {
   t.end();
 });
 
-t.test('a bridge and a macvtap', (t) => {
+await t.test('a bridge and a macvtap', (t) => {
   const info = {
     forward_delay: 0,
     stp_state: 0,
@@ -336,7 +336,7 @@ t.test('a bridge and a macvtap', (t) => {
   t.end();
 });
 
-t.test('by name, short or long', (t) => {
+await t.test('by name, short or long', (t) => {
   const long = 'a-name-of-sixteen';
   t.same(read(encodeLinkGet('eth0')).attributes, { ifname: 'eth0', ext_mask: 8 });
   t.same(read(encodeLinkGet(long)).attributes, { alt_ifname: long, ext_mask: 8 }, 'instead of IFLA_IFNAME');
@@ -356,7 +356,7 @@ t.test('by name, short or long', (t) => {
   t.end();
 });
 
-t.test('dumps', (t) => {
+await t.test('dumps', (t) => {
   const { flags, attributes } = read(encodeLinkDump({ master: 3, kind: 'veth' }));
   t.equal(flags, NLM_F_REQUEST | 0x300);
   t.same(attributes, { master: 3, linkinfo: { kind: 'veth' }, ext_mask: 8 });
@@ -368,7 +368,7 @@ t.test('dumps', (t) => {
   t.end();
 });
 
-t.test('deletions', (t) => {
+await t.test('deletions', (t) => {
   t.same(read(encodeLink(RTM_DELLINK, 0, { group: 4711 })), {
     type: RTM_DELLINK,
     flags: NLM_F_REQUEST,
@@ -378,13 +378,13 @@ t.test('deletions', (t) => {
   t.end();
 });
 
-t.test('what would hit others is refused', (t) => {
+await t.test('what would hit others is refused', (t) => {
   t.throws(() => encodeLink(RTM_NEWLINK, 0, { group: 5, mtu: 100 }), TypeError, 'a whole group');
   t.throws(() => encodeLink(RTM_SETLINK, 0, { name: 'a', newName: 'b' }), TypeError, 'a rename by name');
   t.end();
 });
 
-t.test('keys of a kind', (t) => {
+await t.test('keys of a kind', (t) => {
   t.ok(infoKeys('bridge')?.includes('ageing_time'));
   t.ok(portKeys('bridge')?.includes('isolated'));
   t.same(infoKeys('ifb'), []);

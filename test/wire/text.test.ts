@@ -14,7 +14,7 @@ const sparse = fc
   .array(fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.integer({ min: 0, max: 0xffff })), { minLength: 8, maxLength: 8 })
   .map((groups) => Uint8Array.from(groups.flatMap((group) => [group >> 8, group & 255])));
 
-t.test('IPv6 is written as the URL parser writes it', (t) => {
+await t.test('IPv6 is written as the URL parser writes it', (t) => {
   fc.assert(
     fc.property(fc.oneof(octets, sparse), (bytes) => {
       const text = formatIp(bytes, 0, 16)!;
@@ -29,7 +29,7 @@ t.test('IPv6 is written as the URL parser writes it', (t) => {
   t.end();
 });
 
-t.test('every spelling is read', (t) => {
+await t.test('every spelling is read', (t) => {
   const spellings: readonly (readonly [string, string])[] = [
     ['::', '::'],
     ['::1', '::1'],
@@ -55,7 +55,7 @@ t.test('every spelling is read', (t) => {
   t.end();
 });
 
-t.test('link-layer addresses of any length', (t) => {
+await t.test('link-layer addresses of any length', (t) => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 1, maxLength: 32 }), (bytes) => {
       t.same(parseMac(formatMac(bytes, 0, bytes.length)), bytes);

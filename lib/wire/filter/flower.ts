@@ -21,7 +21,7 @@ import { formatHandle, parseHandle } from '../handle.js';
 import { filterFlags, sentFlags } from './flags.js';
 
 /** Ports, VLANs and what else is read from packets stands in their byte order; MPLS labels, connection marks and hashes in the host's. */
-const flowerTable = table('TCA_FLOWER', {
+export const flowerTable = table('TCA_FLOWER', {
   classid: [1, u32],
   indev: [2, string],
   act: [3, actions],
