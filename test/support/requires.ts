@@ -12,6 +12,7 @@ interface Probe {
 const probes = {
   bond: linkKind('type bond'),
   bridge: linkKind('type bridge'),
+  bridge_vlan: linkKind('type bridge vlan_filtering 1'),
   dummy: linkKind('type dummy'),
   ifb: linkKind('type ifb'),
   ipvlan: linkKind('link v0 type ipvlan'),
