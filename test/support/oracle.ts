@@ -37,10 +37,19 @@ export async function sh(netns: Netns, line: string): Promise<string> {
   return stdout;
 }
 
-/** `ip -batch`: each line a command of ip(8), as they come, in one process. */
+/** Lines of `ip -batch`, in order; those that begin with -6 (or -4) by an ip(8) of that family. */
 export async function ip(netns: Netns, ...lines: readonly string[]): Promise<void> {
-  const { status, stderr } = await run(netns, 'ip', ['-batch', '-'], `${lines.join('\n')}\n`);
-  if (status !== 0 || stderr !== '') throw new Error(`ip -batch: ${stderr.trim()}\n${lines.join('\n')}`);
+  const batches: { family: readonly string[]; lines: string[] }[] = [];
+  for (const line of lines) {
+    const [, option, rest] = /^(?:(-[46]) )?(.*)$/.exec(line)!;
+    const family = option === undefined ? [] : [option];
+    if (batches.length === 0 || batches.at(-1)!.family[0] !== option) batches.push({ family, lines: [] });
+    batches.at(-1)!.lines.push(rest!);
+  }
+  for (const batch of batches) {
+    const { status, stderr } = await run(netns, 'ip', [...batch.family, '-batch', '-'], `${batch.lines.join('\n')}\n`);
+    if (status !== 0 || stderr !== '') throw new Error(`ip ${batch.family.join('')} -batch: ${stderr.trim()}\n${batch.lines.join('\n')}`);
+  }
 }
 
 /** `ip -json -details <line>`. */
