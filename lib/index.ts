@@ -28,6 +28,7 @@ export {
   listLinks,
   setLink,
 } from './primitive/link.js';
+export { type Problem, checkHost } from './primitive/host.js';
 export { cloneMac } from './primitive/mac.js';
 export { deleteFdb, deleteNeighbor, listFdb, listNeighbors, setFdb, setNeighbor } from './primitive/neighbor.js';
 export { openPacketSocket } from './primitive/packet.js';

@@ -119,7 +119,7 @@ export interface NativeAddon {
   tunOpen(netns: Descriptor, spec: TunSpec): Promise<TunInfo & { queues: Descriptor[] }>;
   // Every ioctl on a tun descriptor takes RTNL, which others can hold for milliseconds: so none of them is synchronous.
   tunInfo(queue: Descriptor): Promise<TunInfo>;
-  tunFeatures(netns: Descriptor): Promise<number>; // TUNGETFEATURES
+  tunFeatures(): Promise<number>; // TUNGETFEATURES
   tunSetPersist(queue: Descriptor, persist: boolean): Promise<void>;
   tunSetOffload(queue: Descriptor, offload: number): Promise<void>;
   tunSetVnetHeaderSize(queue: Descriptor, size: number): Promise<void>;

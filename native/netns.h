@@ -16,7 +16,7 @@ namespace podtap {
 template <typename T>
 Result<T> InNamespace(int netns, const std::function<Result<T>()>& work);
 
-/** 0, or -1 with errno: setns(netns, CLONE_NEWNET). */
+/** 0, or -1 with errno: setns(netns, CLONE_NEWNET), of which the calling thread's own namespace needs no privilege. */
 int EnterNamespace(int netns);
 
 template <typename T>

@@ -69,9 +69,7 @@ Result<std::uint32_t> QueryFeatures() {
 }
 
 Napi::Value TunFeatures(const Napi::CallbackInfo& info) {
-  const SharedFile netns = FileArgument(info, 0);
-  if (!netns) return RejectedPromise(info, Failure{EBADF, "open"});
-  // The driver's features are the same in every namespace: no need to enter this one.
+  // The driver's features are the same in every namespace: no need to enter one.
   return RunAsync<std::uint32_t>(info, [](StopSignal) { return QueryFeatures(); });
 }
 

@@ -1,7 +1,9 @@
-// npm run scene 3: runs examples/scene-3-*.ts, compiled.
+// npm run scene 3: runs examples/scene-3-*.ts, compiled, in user, network and mount namespaces of its own: whatever a scene does, it
+// does not do it to this machine.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { prepare } from './prepare.mjs';
 import { main, root } from './steps.mjs';
 
@@ -16,6 +18,10 @@ await main(async () => {
     console.error(`usage: npm run scene <number>\n${known.join('\n')}`);
     return 2;
   }
-  const child = spawn(process.execPath, ['--enable-source-maps', join(folder, scene), ...rest], { stdio: 'inherit' });
+  const child = spawn(
+    process.execPath,
+    ['--enable-source-maps', '--import', pathToFileURL(join(root, 'dist/lib/lab/unprivileged.js')).href, join(folder, scene), ...rest],
+    { stdio: 'inherit' },
+  );
   return await new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1)));
 });

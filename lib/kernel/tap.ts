@@ -296,6 +296,14 @@ export function openTun(netns: Netns, spec: TunSpec): Promise<OpenedTun> {
   return system(native().tunOpen(attachment(netns).netns, spec), tunFailure);
 }
 
+/**
+ * What the driver can: IFF_* bits of TUNGETFEATURES.
+ * @throws PodtapError ERR_TUN_UNAVAILABLE
+ */
+export function tunFeatures(): Promise<number> {
+  return system(native().tunFeatures(), tunFailure);
+}
+
 /** Closes what `hold` kept. */
 export async function closeTun({ queues }: Pick<OpenedTun, 'queues'>): Promise<void> {
   await Promise.all(queues.map((queue) => native().tunClose(queue)));

@@ -7,6 +7,7 @@ import { type Netns, attachment } from '../kernel/netns.js';
 import { writeSysctl } from '../kernel/sysctl.js';
 import { type OpenedTun, openTun } from '../kernel/tap.js';
 import { type Operation, kindOf } from './kinds.js';
+import { lacking } from './lacking.js';
 import type { Request } from './operation.js';
 
 /** What came of an operation beyond its having been done. */
@@ -17,7 +18,7 @@ export interface Outcome {
 /**
  * Checks all operations before the first system call, looks up the interfaces that they name, and carries them out in order. The
  * first that fails ends it, and what was done before it stays.
- * @throws TypeError ERR_INVALID_ARG_*, told as a mistake of `where`; NetlinkError; PodtapError ENODEV: no such interface
+ * @throws TypeError ERR_INVALID_ARG_*, told as a mistake of `where`; NetlinkError; UnsupportedError; PodtapError ENODEV: no such interface
  */
 export async function run(
   netns: Netns,
@@ -30,12 +31,23 @@ export async function run(
   const indexes = await lookUp(netns, checked);
   const find = (link: LinkRef): number => (typeof link === 'number' ? link : indexes.get(link)!);
   const outcomes: Outcome[] = [];
-  const batch: Uint8Array[] = [];
-  const flush = async (): Promise<void> => void (await request(socket, batch.splice(0), signal));
+  const batch: { readonly of: Operation; readonly message: Uint8Array }[] = [];
+  const flush = async (): Promise<void> => {
+    const trip = batch.splice(0);
+    try {
+      await request(
+        socket,
+        trip.map(({ message }) => message),
+        signal,
+      );
+    } catch (error) {
+      throw (error instanceof NetlinkError && lacking(trip[error.index]!.of, error)) || error;
+    }
+  };
   for (const operation of checked) {
     let outcome: Outcome = {};
     for (const one of kindOf(operation).requests(operation, find)) {
-      if (one.by === 'netlink') batch.push(one.message);
+      if (one.by === 'netlink') batch.push({ of: operation, message: one.message });
       else {
         await flush();
         signal?.throwIfAborted();

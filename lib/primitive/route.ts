@@ -58,7 +58,8 @@ export async function getRoute(
 ): Promise<Route> {
   check(ip, to, 'getRoute');
   const { from, iif, mark } = check(options({ from: optional(ip), iif: optional(linkRef), mark: optional(u32) }), settings, 'getRoute');
-  const lookup = { from, iif: iif === undefined ? undefined : await indexOf(scope, iif), mark, table: true };
+  // IPv6 look-ups refuse RTM_F_LOOKUP_TABLE, and tell the table anyway.
+  const lookup = { from, iif: iif === undefined ? undefined : await indexOf(scope, iif), mark, table: !to.includes(':') };
   const [answer] = await request(attachment(scope).socket, [encodeRouteGet(to, lookup)]);
   return decodeRoute(answer!.from, answer!.messages[0]!);
 }
