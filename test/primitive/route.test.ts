@@ -189,7 +189,7 @@ await t.test('addRoute, each field as ip shows it', async (t) => {
       else if (key === 'metrics') {
         const [one] = found!.metrics as Json[];
         for (const [metric, number] of Object.entries((value as readonly Json[])[0]!))
-          if (number !== undefined) t.equal(String(at(one, metric === 'cc_algo' ? 'congestion' : metric)), String(number), `${name}: ${metric}`); // prettier-ignore
+          if (number !== undefined) t.equal(at(one, metric === 'cc_algo' ? 'congestion' : metric), number, `${name}: ${metric}`);
       } else t.strictSame(found![key], value, `${name}: ${key}`);
     }
     // And podtap reads what it wrote.
