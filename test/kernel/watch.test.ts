@@ -1,4 +1,4 @@
-import { type Address, type KernelEvent, type Link, Netns, type Neighbor, type Route, type Rule, type WatchOptions, addAddress, addRoute, addRule, bridgeEnslave, createBridge, createLink, createVeth, deleteAddress, deleteLink, deleteNeighbor, deleteRoute, deleteRule, getLink, listAddresses, listLinks, setLink, setNeighbor, setSysctl, watch } from 'podtap'; // prettier-ignore
+import { type Address, type KernelEvent, type Link, Netns, type Neighbor, type Route, type Rule, type WatchOptions, addAddress, addRoute, addRule, bridgeEnslave, createLink, createVeth, deleteAddress, deleteLink, deleteNeighbor, deleteRoute, deleteRule, getLink, listAddresses, listLinks, setLink, setNeighbor, setSysctl, watch } from 'podtap'; // prettier-ignore
 import t, { type Test } from 'tap';
 import { attachment } from '../../lib/kernel/netns.js';
 import { request } from '../../lib/kernel/netlink.js';
