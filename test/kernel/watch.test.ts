@@ -1,4 +1,4 @@
-import { type Address, type KernelEvent, type Link, Netns, type Neighbor, type Route, type Rule, type WatchOptions, addAddress, addRoute, addRule, bridgeEnslave, createBridge, createLink, createVeth, deleteAddress, deleteLink, deleteNeighbor, deleteRoute, deleteRule, getLink, listAddresses, listLinks, setLink, setNeighbor, setSysctl, watch } from 'podtap'; // prettier-ignore
+import { type Address, type KernelEvent, type Link, Netns, type Neighbor, type Route, type Rule, type WatchOptions, addAddress, addRoute, addRule, bridgeEnslave, createLink, createVeth, deleteAddress, deleteLink, deleteNeighbor, deleteRoute, deleteRule, getLink, listAddresses, listLinks, setLink, setNeighbor, setSysctl, watch } from 'podtap'; // prettier-ignore
 import t, { type Test } from 'tap';
 import { attachment } from '../../lib/kernel/netns.js';
 import { request } from '../../lib/kernel/netlink.js';
@@ -354,7 +354,7 @@ class Table {
 
 for (const [what, bufferSize] of [
   ['with room for it', undefined],
-  ['with overruns', 64 * 1024],
+  ['with overruns', 256 * 1024],
 ] as const) {
   await t.test(`a storm, ${what}`, async (t) => {
     const netns = await fresh(t);
