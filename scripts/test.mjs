@@ -33,8 +33,8 @@ await main(async () => {
 async function check(results) {
   const cache = ['--cache', '--cache-strategy', 'content', '--cache-location'];
   const checks = [
-    ['format', bin('prettier/bin/prettier.cjs'), '--check', '.', ...cache, bin('.cache/prettier')],
-    ['lint', bin('eslint/bin/eslint.js'), '.', '--max-warnings', '0', ...cache, bin('.cache/eslint')],
+    ['format', bin('prettier/bin/prettier.cjs'), '--check', '.', ...cache, bin('.cache/podtap-prettier')],
+    ['lint', bin('eslint/bin/eslint.js'), '.', '--max-warnings', '0', ...cache, bin('.cache/podtap-eslint')],
   ];
   await Promise.all(
     checks.map(async ([title, ...args]) => {

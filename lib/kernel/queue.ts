@@ -7,7 +7,9 @@ import { system, systemError } from './system.js';
 /** Reads into `into`; how many datagrams there were, or -errno. */
 export type ReadBatch = (addon: NativeAddon, descriptor: Descriptor, into: Uint8Array, ends: Uint32Array) => number;
 
-const BATCH_BYTES = 256 * 1024; // room for the largest frames (64 KiB with offloads) and for many small ones
+// Room for the largest frame (64 KiB with offloads) behind 64 KiB of small ones. Each batch is copied out, and memory of 128 KiB
+// and more is mapped anew each time (M_MMAP_THRESHOLD of mallopt(3)): its page faults took as long as the reads.
+const BATCH_BYTES = 128 * 1024;
 const BATCH_DATAGRAMS = 256;
 const BATCHES_IN_A_ROW = 16;
 

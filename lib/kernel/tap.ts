@@ -1,5 +1,4 @@
 import { readFile, readdir, readlink, stat } from 'node:fs/promises';
-import { closeSync } from 'node:fs';
 import { abortSignal, check, optional, options } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { type Descriptor, type SystemFailure, type TunSpec, native } from '../native.js';
@@ -148,7 +147,7 @@ export class Tap implements AsyncDisposable {
     const fds = descriptors.map((descriptor) => addon.release(descriptor));
     let open = true;
     const close = (): void => {
-      if (open) fds.forEach((fd) => closeSync(fd));
+      if (open) fds.forEach((fd) => addon.closeNumber(fd));
       open = false;
     };
     return {

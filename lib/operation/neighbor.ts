@@ -1,8 +1,9 @@
 import * as v from 'valibot';
 import { type LinkRef, type Schema, integer, ip, linkRef, mac, oneOf, optional, options, u16, u32 } from '../check.js';
 import { protocols } from '../wire/constants.js';
-import { NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE } from '../wire/message.js';
+import { NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../wire/message.js';
 import { type FdbEntry, RTM_DELNEIGH, RTM_NEWNEIGH, encodeFdb, encodeNeighbor, neighborFlags } from '../wire/neighbor.js';
+import { parseMac } from '../wire/text.js';
 import { type OperationKind, device, flagsOf, nameOf, netlink, operation, option, words } from './operation.js';
 
 export interface NeighborEntry {
@@ -24,7 +25,7 @@ export interface FdbRequest {
    */
   readonly state?: 'permanent' | 'reachable' | 'stale' | 'noarp';
   readonly vlan?: number;
-  /** The remote end of a VXLAN, with its UDP port and VNI where they differ from the device's. */
+  /** The remote end of a VXLAN, with its UDP port and VNI where they differ from the device's. Of 00:00:00:00:00:00, which stands for every unknown MAC, and of multicast MACs: one of several. */
   readonly dst?: string;
   readonly port?: number;
   readonly vni?: number;
@@ -107,9 +108,11 @@ export const fdbSet: OperationKind<FdbSet> = {
   schema: operation('fdb.set', { link: linkRef, entry: fdbSchema }),
   links: ({ link }) => [link],
   requests: ({ link, entry }, find) => [
-    netlink(encodeFdb(RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, fdbEntry(find(link), entry))),
+    netlink(
+      encodeFdb(RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE | (isFlooded(entry) ? NLM_F_APPEND : NLM_F_REPLACE), fdbEntry(find(link), entry)),
+    ),
   ],
-  command: ({ link, entry }) => words('bridge', 'fdb', 'replace', ...fdbWords(link, entry)),
+  command: ({ link, entry }) => words('bridge', 'fdb', isFlooded(entry) ? 'append' : 'replace', ...fdbWords(link, entry)),
 };
 
 export const fdbDelete: OperationKind<FdbDelete> = {
@@ -121,6 +124,11 @@ export const fdbDelete: OperationKind<FdbDelete> = {
 
 function isProxy(flags: readonly string[] | undefined): boolean {
   return flags?.includes('proxy') === true;
+}
+
+/** A VXLAN sends what is for everybody to several remote ends: one more stands beside the others, and the kernel refuses to replace them. */
+function isFlooded({ mac, dst }: FdbRequest): boolean {
+  return dst !== undefined && (mac === '00:00:00:00:00:00' || (parseMac(mac)![0]! & 1) === 1);
 }
 
 function fdbEntry(ifindex: number, entry: FdbRequest): FdbEntry {

@@ -28,6 +28,7 @@ import {
   encapTypes,
   metricNames,
   preferences,
+  routeFeatures,
   routeFlags,
   routeTypes,
 } from '../wire/route.js';
@@ -75,7 +76,9 @@ export const routeSchema = options({
   mtu: optional(u32),
   metrics: optional(
     options({
-      ...Object.fromEntries(metricNames.map((name) => [name, optional(v.union([u32, text]))])),
+      ...Object.fromEntries(metricNames.map((name) => [name, optional(u32)])),
+      cc_algo: optional(text),
+      features: optional(flagsOf('feature of a route', routeFeatures)),
       lock: optional(array(oneOf('mtu', ...metricNames))),
     }),
   ),
@@ -161,7 +164,9 @@ function routeWords(route: Route): string {
     ...option('metric', metric),
     ...(mtu === undefined ? [] : ['mtu', ...locked('mtu'), mtu]),
     ...Object.entries(metrics ?? {}).flatMap(([name, value]) =>
-      name === 'lock' || value === undefined ? [] : [name === 'cc_algo' ? 'congctl' : name, ...locked(name), String(value)],
+      name === 'lock' || value === undefined
+        ? []
+        : [name === 'cc_algo' ? 'congctl' : name, ...locked(name), ...(Array.isArray(value) ? (value as string[]) : [String(value)])],
     ),
     ...option('expires', expires),
     ...option('pref', pref),

@@ -44,17 +44,27 @@ export async function bridgeEnslave(
   const defaults: BridgeOptions = { mac: localMac(), stp: false, forwardDelay: 0 };
   const bridge = there ?? (await createBridge(scope, name, { ...defaults, ...(typeof create === 'object' ? create : {}), up: false }));
   try {
-    const up = (typeof create === 'object' ? create.up : undefined) ?? true;
+    const { up = true, mtu } = typeof create === 'object' ? create : {};
     const enslave = before.map((port): Operation => ({ op: 'link.set', link: port.ifindex, change: { master: bridge.ifindex, up: true } }));
-    await run(scope, 'bridgeEnslave', [...enslave, ...(up ? [{ op: 'link.set', link: bridge.ifindex, change: { up } } as const] : [])]);
+    // A bridge takes the least MTU of its ports, unless it was given one as it stood (br_mtu_auto_adjust): that in its creation does not count.
+    const pinned = there === undefined && mtu !== undefined ? { mtu } : {};
+    await run(scope, 'bridgeEnslave', [...enslave, { op: 'link.set', link: bridge.ifindex, change: { ...pinned, ...(up && { up }) } }]);
     return (await findLink(scope, bridge.ifindex)) ?? fail(noLink(name));
   } catch (error) {
     for (const port of before)
       await run(scope, 'bridgeEnslave', [{ op: 'link.set', link: port.ifindex, change: { master: port.master ?? null, up: port.up } }]);
     if (there === undefined) await deleteLink(scope, bridge.ifindex);
-    else if (!there.up) await run(scope, 'bridgeEnslave', [{ op: 'link.set', link: there.ifindex, change: { up: false } }]);
+    else
+      await run(scope, 'bridgeEnslave', [
+        { op: 'link.set', link: there.ifindex, change: { up: there.up, ...(await movedMac(scope, there)) } },
+      ]);
     throw error;
   }
+}
+
+/** The MAC of a bridge that nobody gave one follows its ports; without ports it is 00:00:00:00:00:00 then. */
+async function movedMac(scope: Scope, { ifindex, mac }: Link): Promise<{ mac?: string }> {
+  return (await findLink(scope, ifindex))?.mac === mac ? {} : { mac };
 }
 
 function fail(error: Error): never {

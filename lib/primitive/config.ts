@@ -65,15 +65,16 @@ export async function readAddr(scope: Scope, link: LinkRef): Promise<InterfaceCo
   const neighbors = decoded(neighborDump!, decodeNeighbor).filter(
     ({ state, address, mac }) => state === 'permanent' || (mac !== '' && gateways.has(address)),
   );
-  const ipv4 = gatewayOf(routes, '0.0.0.0/0');
-  const ipv6 = gatewayOf(routes, '::/0');
+  const ipv4 = gatewayOf(routes, '0.0.0.0/0', ifindex);
+  const ipv6 = gatewayOf(routes, '::/0', ifindex);
   const gateway = { ...(ipv4 !== undefined && { ipv4 }), ...(ipv6 !== undefined && { ipv6 }) };
   return { name, ifindex, kind, mac, mtu, txQueueLength, addresses, routes, rules, neighbors, gateway };
 }
 
-function gatewayOf(routes: readonly Route[], dst: string): string | undefined {
+/** Of a route with several legs, that of the leg that leaves by this interface. */
+function gatewayOf(routes: readonly Route[], dst: string, ifindex: number): string | undefined {
   const [best] = routes
     .filter((route) => route.dst === dst && (route.table ?? RT_TABLE_MAIN) === RT_TABLE_MAIN)
     .sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0));
-  return best?.via ?? best?.nexthops?.find((hop) => hop.via !== undefined)?.via;
+  return best?.via ?? best?.nexthops?.find(({ via, dev }) => via !== undefined && dev === ifindex)?.via;
 }

@@ -91,6 +91,9 @@ export function decodeAddress(from: Bytes, message: Message): Address {
   const local = attributes.local ?? attributes.address ?? '';
   const peer = attributes.local !== undefined && attributes.address !== attributes.local ? attributes.address : undefined;
   const { cacheinfo } = attributes;
+  const flags = attributes.flags ?? header.flags;
+  // Of a deprecated IPv4 address without an end the kernel tells the flag only, and takes only the lifetime (inet_fill_ifaddr).
+  const preferred = cacheinfo?.prefered === FOREVER && (flags & addressFlags.deprecated) !== 0 ? 0 : cacheinfo?.prefered;
   return {
     object: 'address',
     address: `${local}/${header.prefixlen}`,
@@ -99,9 +102,9 @@ export function decodeAddress(from: Bytes, message: Message): Address {
     ...(attributes.broadcast !== undefined && { broadcast: attributes.broadcast }),
     ...(attributes.label !== undefined && { label: attributes.label }),
     scope: scopes.name(header.scope),
-    flags: flagNames(addressFlags, attributes.flags ?? header.flags),
+    flags: flagNames(addressFlags, flags),
     ...(cacheinfo !== undefined && cacheinfo.valid !== FOREVER && { validLifetime: cacheinfo.valid }),
-    ...(cacheinfo !== undefined && cacheinfo.prefered !== FOREVER && { preferredLifetime: cacheinfo.prefered }),
+    ...(preferred !== undefined && preferred !== FOREVER && { preferredLifetime: preferred }),
     ...(attributes.rt_priority !== undefined && { metric: attributes.rt_priority }),
     ...(attributes.proto !== undefined && { protocol: attributes.proto }),
     ...(attributes.unknown !== undefined && { unknown: attributes.unknown }),

@@ -51,6 +51,9 @@ export const routeTypes = new Naming('route type', {
   xresolve: 11,
 });
 
+/** RTAX_FEATURE_*. */
+export const routeFeatures = { ecn: 1, sack: 2, timestamp: 4, allfrag: 8, tcp_usec_ts: 16 } as const;
+
 /** RTAX_*: arguments of TCP and of the path. */
 const metricsTable = table('RTAX', {
   /** Which of them PMTU discovery must not change: bit n is RTAX_n. */
@@ -67,7 +70,7 @@ const metricsTable = table('RTAX', {
   reordering: [9, u32],
   hoplimit: [10, u32],
   initcwnd: [11, u32],
-  features: [12, bits(u32, { ecn: 1, sack: 2, timestamp: 4, allfrag: 8, tcp_usec_ts: 16 })],
+  features: [12, bits(u32, routeFeatures)],
   /** In milliseconds. */
   rto_min: [13, u32],
   initrwnd: [14, u32],
@@ -414,10 +417,12 @@ export function encodeRoute(type: number, flags: number, route: Route): Uint8Arr
   const dst = parsePrefix(route.dst, family);
   const source = route.from === undefined ? undefined : parsePrefix(route.from, family);
   const deleted = type === RTM_DELROUTE;
-  const kind = route.type === undefined ? (deleted ? 0 : 1) : routeTypes.number(route.type);
-  const routeTable = route.table ?? tableOf(kind);
   // A nexthop object excludes the description of a nexthop.
   const named = route.nhid !== undefined;
+  // Of a unicast route to a blackhole object the kernel tells the type of the object, by which it does not find the route again.
+  const ofRoute = named && route.type === 'blackhole' ? undefined : route.type;
+  const kind = ofRoute === undefined ? (deleted ? routeTypes.numbers.unspec : routeTypes.numbers.unicast) : routeTypes.number(ofRoute);
+  const routeTable = route.table ?? tableOf(kind);
   return encodeMessage(
     routeFamily,
     type,

@@ -12,6 +12,7 @@ interface Probe {
 const probes = {
   bond: linkKind('type bond'),
   bridge: linkKind('type bridge'),
+  bridge_vlan: linkKind('type bridge vlan_filtering 1'),
   dummy: linkKind('type dummy'),
   ifb: linkKind('type ifb'),
   ipvlan: linkKind('link v0 type ipvlan'),
@@ -28,6 +29,10 @@ const probes = {
   htb: kernel('tc qdisc add dev v0 root handle 1: htb'),
   matchall: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress matchall action drop'),
   tbf: kernel('tc qdisc add dev v0 root tbf rate 1mbit burst 10kb latency 10ms'),
+
+  encap_ip: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap ip id 5 dst 10.1.1.1 dev v0'),
+  encap_mpls: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap mpls 100 dev v0'),
+  encap_seg6: kernel('ip link set v0 up; ip -6 route add fd09::/16 encap seg6 mode encap segs fd00::7 dev v0'),
 
   nft: command('nft', 'nft list ruleset'),
   iptables: command('iptables', 'iptables -t nat -S'),

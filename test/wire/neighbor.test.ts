@@ -27,7 +27,7 @@ const stale =
 const fixed =
   '4c0000001c00020000000000000000000700000002000000400000000a0002000200000000220000080009000400000008000f00000000001400030000000000260000002600000000000000';
 
-t.test('what a kernel sends', async (t) => {
+await t.test('what a kernel sends', async (t) => {
   t.strictSame(one(stale, decodeNeighbor), {
     object: 'neighbor',
     address: 'fd00:1::7',
@@ -52,7 +52,7 @@ t.test('what a kernel sends', async (t) => {
   t.equal(one(stale, isFdb), false);
 });
 
-t.test('requests', async (t) => {
+await t.test('requests', async (t) => {
   const proxy = one(
     encodeNeighbor(RTM_NEWNEIGH, 0, { address: '10.1.0.88', ifindex: 3, state: 'permanent', flags: ['proxy'] }),
     decodeNeighbor,
@@ -64,7 +64,7 @@ t.test('requests', async (t) => {
   t.match(one(encodeFdbDump(NLM_F_DUMP, 3, 4), decodeFdb), { ifindex: 0, via: 3, master: 4 });
 });
 
-t.test('whose table an entry goes to', async (t) => {
+await t.test('whose table an entry goes to', async (t) => {
   const flags = (entry: Partial<FdbEntry>): unknown =>
     one(encodeFdb(RTM_NEWNEIGH, 0, { mac: '02:00:00:00:00:22', ifindex: 2, ...entry }), decodeFdb).flags;
   t.strictSame(flags({ master: 4 }), ['master']);
@@ -131,7 +131,7 @@ const entry = fc
   )
   .map(([required, parts]): FdbEntry => ({ ...required, ...parts }));
 
-t.test('there and back', async () => {
+await t.test('there and back', async () => {
   fc.assert(
     fc.property(neighbor, entry, (neighbor, entry) => {
       deepStrictEqual(one(encodeNeighbor(RTM_NEWNEIGH, 0, neighbor), decodeNeighbor), neighbor);
@@ -141,7 +141,7 @@ t.test('there and back', async () => {
   );
 });
 
-t.test('broken bytes', async (t) => {
+await t.test('broken bytes', async (t) => {
   const header = '100000001c0000000000000000000000';
   t.strictSame(
     one(header, decodeNeighbor),

@@ -41,7 +41,7 @@ const samples = {
     '1000150004000000080005000a020009',
 };
 
-t.test('what a kernel sends', async (t) => {
+await t.test('what a kernel sends', async (t) => {
   const common = { object: 'route', table: 254, type: 'unicast', scope: 'global', protocol: 'boot' };
   t.strictSame(one(samples.metrics, decodeRoute), {
     ...common,
@@ -80,7 +80,7 @@ t.test('what a kernel sends', async (t) => {
   });
 });
 
-t.test('requests', async (t) => {
+await t.test('requests', async (t) => {
   const sent = (route: Route, type = RTM_NEWROUTE): Route => one(encodeRoute(type, NLM_F_CREATE, route), decodeRoute);
   // As ip-route(8) fills them in, compared with it by strace.
   t.match(sent({ dst: '10.8.0.0/16', dev: 3 }), { scope: 'link', protocol: 'boot', type: 'unicast', table: 254 });
@@ -104,7 +104,7 @@ t.test('requests', async (t) => {
   t.throws(() => sent({ dst: '10.0.0.0/8', dev: 'eth0' }), TypeError);
 });
 
-t.test('look-ups and dumps', async (t) => {
+await t.test('look-ups and dumps', async (t) => {
   t.match(one(encodeRouteGet('10.1.0.1', { table: true, mark: 7, iif: 4 }), decodeRoute), {
     dst: '10.1.0.1/32',
     mark: 7,
@@ -117,7 +117,7 @@ t.test('look-ups and dumps', async (t) => {
   t.match(one(encodeRouteDump(NLM_F_DUMP, AF_INET6), decodeRoute), { table: 0, dst: '::/0' });
 });
 
-t.test('a nest of an encapsulation says that it is one', async (t) => {
+await t.test('a nest of an encapsulation says that it is one', async (t) => {
   // ioam6 and others are parsed strictly by the kernel; the samples come without the flag.
   const data = encodeRoute(RTM_NEWROUTE, 0, { dst: '10.0.0.0/8', dev: 3, encap: { type: 'ioam6', data: new Uint8Array(4) } });
   const raw = decode({ ...routeFamily.table, byType: [] }, Bytes.copy(data), 28, data.length).unknown;
@@ -214,7 +214,7 @@ const route: fc.Arbitrary<Route> = fc
   )
   .map(([required, parts]) => ({ ...required, ...parts }));
 
-t.test('there and back', async () => {
+await t.test('there and back', async () => {
   fc.assert(
     fc.property(route, (route) => {
       deepStrictEqual(one(encodeRoute(RTM_NEWROUTE, 0, route), decodeRoute), route);
@@ -223,7 +223,7 @@ t.test('there and back', async () => {
   );
 });
 
-t.test('the same route comes back from what a kernel sends', async (t) => {
+await t.test('the same route comes back from what a kernel sends', async (t) => {
   for (const sample of Object.values(samples)) {
     const route = one(sample, decodeRoute);
     const again = one(encodeRoute(RTM_NEWROUTE, 0, route), decodeRoute);
@@ -233,7 +233,7 @@ t.test('the same route comes back from what a kernel sends', async (t) => {
   }
 });
 
-t.test('other families keep their number', async (t) => {
+await t.test('other families keep their number', async (t) => {
   const mpls: Route = {
     object: 'route',
     family: 28,
@@ -248,7 +248,7 @@ t.test('other families keep their number', async (t) => {
   t.strictSame(one(encodeRoute(RTM_NEWROUTE, 0, mpls), decodeRoute), mpls);
 });
 
-t.test('broken bytes', async (t) => {
+await t.test('broken bytes', async (t) => {
   const header = '10000000180000000000000000000000';
   t.strictSame(
     one(header, decodeRoute),

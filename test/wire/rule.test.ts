@@ -12,7 +12,7 @@ const local = '3400000020000200000000000000000002000000ff0000010000000008000f00f
 const full =
   '5c00000020000200000000000000000002000800fc0000010200000008000f002c01000008000e00ffffffff05001500000000000600030076000000080006006400000008000a000100000008001000ff000000080002000a000000';
 
-t.test('what a kernel sends', async (t) => {
+await t.test('what a kernel sends', async (t) => {
   t.strictSame(one(local, decodeRule), { object: 'rule', family: 'ipv4', priority: 0, action: 'table', table: 255, protocol: 'kernel' });
   t.strictSame(one(full, decodeRule), {
     object: 'rule',
@@ -29,7 +29,7 @@ t.test('what a kernel sends', async (t) => {
   });
 });
 
-t.test('requests', async (t) => {
+await t.test('requests', async (t) => {
   const sent = (rule: RuleRequest, type = RTM_NEWRULE): Rule => one(encodeRule(type, 0, rule), decodeRule);
   t.strictSame(sent({ from: 'fd00::/8', priority: 9, goto: 100 }), {
     object: 'rule',
@@ -103,7 +103,7 @@ const rule = fc
     fc.boolean().map((masked): Rule => ({ ...required, ...parts, ...(parts.mark !== undefined && masked && { markMask: 0xff }) })),
   );
 
-t.test('there and back', async () => {
+await t.test('there and back', async () => {
   fc.assert(
     fc.property(rule, (rule) => {
       deepStrictEqual(one(encodeRule(RTM_NEWRULE, 0, rule), decodeRule), rule);
@@ -112,6 +112,6 @@ t.test('there and back', async () => {
   );
 });
 
-t.test('broken bytes', async (t) => {
+await t.test('broken bytes', async (t) => {
   t.equal(losses([hex(local), hex(full)], decodeRule), 0);
 });

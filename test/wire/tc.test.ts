@@ -36,7 +36,7 @@ const samples = {
 };
 const nothing = { bytes: 0n, packets: 0n, qlen: 0, backlog: 0, drops: 0, requeues: 0, overlimits: 0 };
 
-t.test('what a kernel sends', async (t) => {
+await t.test('what a kernel sends', async (t) => {
   t.strictSame(one(samples.tbf, decodeQdisc), {
     object: 'qdisc',
     ifindex: 3,
@@ -86,7 +86,7 @@ t.test('what a kernel sends', async (t) => {
   });
 });
 
-t.test('handles and controls', async (t) => {
+await t.test('handles and controls', async (t) => {
   const handles = {
     root: 0xffffffff,
     none: 0,
@@ -126,7 +126,7 @@ function filterSent(filter: FilterRequest): Filter {
   return one(encodeFilter(RTM_NEWTFILTER, 0, filter), decodeFilter);
 }
 
-t.test('requests', async (t) => {
+await t.test('requests', async (t) => {
   t.strictSame(qdiscSent({ ifindex: 3, kind: 'clsact', parent: 'clsact' }), {
     object: 'qdisc',
     ifindex: 3,
@@ -151,7 +151,7 @@ t.test('requests', async (t) => {
 });
 
 // The bytes that tc(8) 6.1 sends for pedit and flower, attributes sorted by number: this kernel has neither.
-t.test('as tc(8) says it', async (t) => {
+await t.test('as tc(8) says it', async (t) => {
   const body = (filter: FilterRequest): string => Buffer.from(encodeFilter(RTM_NEWTFILTER, 0, filter)).toString('hex');
   const pedit: Action = {
     kind: 'pedit',
@@ -435,7 +435,7 @@ const filter = fc.constantFrom(...Object.keys(filterOptions)).chain((kind) =>
     .map(([required, more, actions]) => ({ ...required, ...more, ...actions }) as Filter),
 );
 
-t.test('there and back', async () => {
+await t.test('there and back', async () => {
   fc.assert(
     fc.property(qdisc, filter, (qdisc, filter) => {
       deepStrictEqual(qdiscSent(qdisc), qdisc);
@@ -445,7 +445,7 @@ t.test('there and back', async () => {
   );
 });
 
-t.test('what does not fit its kind is kept as it came, and sent so', async (t) => {
+await t.test('what does not fit its kind is kept as it came, and sent so', async (t) => {
   // A mirred without its struct.
   const odd: Action = { kind: 'mirred', unknown: [{ type: 2, data: hex('08006300aabbccdd') }] };
   const once = filterSent({ ifindex: 3, parent: 'ffff:', kind: 'matchall', actions: [odd] });
@@ -453,13 +453,13 @@ t.test('what does not fit its kind is kept as it came, and sent so', async (t) =
   t.strictSame(filterSent(once), once);
 });
 
-t.test('every kind has its entry', async (t) => {
+await t.test('every kind has its entry', async (t) => {
   t.strictSame(Object.keys(filterKinds).sort(), ['bpf', 'flower', 'matchall', 'u32']);
   t.strictSame(Object.keys(actionKinds).sort(), ['gact', 'mirred', 'pedit', 'skbedit']);
   for (const kind of Object.keys(qdiscKinds)) t.match(qdiscSent({ ifindex: 3, kind, parent: 'root' }), { kind });
 });
 
-t.test('broken bytes', async (t) => {
+await t.test('broken bytes', async (t) => {
   t.equal(losses([hex(samples.tbf), hex(samples.ingress)], decodeQdisc), 0);
   t.equal(losses([hex(samples.u32)], decodeFilter), 0);
   const pedit: Action = { kind: 'pedit', options: { keys: [{ mask: 1, value: 2, offset: 3 }] } };

@@ -12,7 +12,7 @@ export interface VxlanOptions {
   /** Where frames go that no FDB entry has a place for: one host, or a multicast group. */
   readonly remote?: string;
   /** UDP port of the other ends. Default 8472, the kernel's, though IANA's is 4789. */
-  readonly port?: number;
+  readonly dstPort?: number;
   /** UDP source ports. The kernel's default is net.ipv4.ip_local_port_range. */
   readonly portRange?: { readonly low: number; readonly high: number };
   readonly ttl?: number;
@@ -34,7 +34,7 @@ export const vxlan: LinkKind<VxlanOptions> = {
     link: optional(linkRef),
     local: optional(ip),
     remote: optional(ip),
-    port: optional(u16),
+    dstPort: optional(u16),
     portRange: optional(options({ low: u16, high: u16 })),
     ttl: optional(integer(0, 255)),
     tos: optional(integer(0, 255)),
@@ -45,12 +45,12 @@ export const vxlan: LinkKind<VxlanOptions> = {
     udpChecksum: optional(boolean),
   },
   links: ({ link }) => [link],
-  info: ({ id, link, local, remote, port, portRange, ttl, tos, learning, ageing, limit, proxy, udpChecksum }, find) => ({
+  info: ({ id, link, local, remote, dstPort, portRange, ttl, tos, learning, ageing, limit, proxy, udpChecksum }, find) => ({
     id,
     link: link === undefined ? undefined : find(link),
     ...(local !== undefined && (local.includes(':') ? { local6: local } : { local })),
     ...(remote !== undefined && (remote.includes(':') ? { group6: remote } : { group: remote })),
-    port: port ?? 8472,
+    port: dstPort ?? 8472,
     port_range: portRange,
     ttl,
     tos,
@@ -60,13 +60,13 @@ export const vxlan: LinkKind<VxlanOptions> = {
     proxy: bit(proxy),
     udp_csum: bit(udpChecksum),
   }),
-  words: ({ id, link, local, remote, port, portRange, ttl, tos, learning, ageing, limit, proxy, udpChecksum }) => [
+  words: ({ id, link, local, remote, dstPort, portRange, ttl, tos, learning, ageing, limit, proxy, udpChecksum }) => [
     'id',
     id,
     ...option('dev', link),
     ...option('local', local),
     ...option('remote', remote),
-    ...option('dstport', port ?? 8472),
+    ...option('dstport', dstPort ?? 8472),
     ...(portRange === undefined ? [] : ['srcport', portRange.low, portRange.high]),
     ...option('ttl', ttl),
     ...option('tos', tos),
