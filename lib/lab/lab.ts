@@ -62,9 +62,12 @@ export async function createLab<const N extends string>(lab: LabDescription<N>):
     for (const node of made.values()) await node.close();
   };
   try {
+    const wide = links.some((ends) => Object.values(ends).some((text) => String(text).includes(':')));
     for (const [name, { forward }] of Object.entries(nodes)) {
       const node = await Netns.create();
       made.set(name, node);
+      // A router asks for its neighbours from its link-local address, and not before that has passed duplicate address detection.
+      if (wide) await setSysctl(node, 'net.ipv6.conf.default.accept_dad', 0);
       for (const family of forward === true ? ['ipv4', 'ipv6'] : []) await setSysctl(node, `net.${family}.conf.all.forwarding`, 1);
     }
     const interfaces = new Map<string, string[]>(Object.keys(nodes).map((name) => [name, []]));

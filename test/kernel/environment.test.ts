@@ -1,4 +1,4 @@
-import { Netns, type PacketSocket, createTap, createVeth, deleteLink, getLink, listLinks, openPacketSocket, readSysctl, setLink, watch } from 'podtap'; // prettier-ignore
+import { Netns, createTap, createVeth, deleteLink, getLink, listLinks, openPacketSocket, readSysctl, setLink, watch } from 'podtap'; // prettier-ignore
 import { ping } from 'podtap/lab';
 import t from 'tap';
 import { fixture, fresh } from '../support/inside.js';
@@ -57,7 +57,7 @@ await t.test('use after close', { skip }, async (t) => {
     setLink: () => setLink(netns, 'lo', { up: true }),
     deleteLink: () => deleteLink(netns, 'lo'),
     createTap: () => createTap(netns, 'tap0'),
-    openPacketSocket: () => openPacketSocket(netns, 'lo') as Promise<PacketSocket>,
+    openPacketSocket: () => openPacketSocket(netns, 'lo'),
     readSysctl: () => readSysctl(netns, 'net.ipv4.ip_forward'),
     watch: () => watch(netns).next(),
     ping: () => ping(netns, '127.0.0.1'),
