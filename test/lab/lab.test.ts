@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { Netns, deleteLink, getLink, listAddresses, listLinks, listRoutes, readSysctl, setLink, setSysctl } from 'podtap';
+import { type Netns, deleteLink, getLink, listAddresses, listLinks, listRoutes, readSysctl, setLink, setSysctl } from 'podtap';
 import { createLab, ping } from 'podtap/lab';
 import t from 'tap';
 import { native } from '../../lib/native.js';
@@ -55,7 +55,7 @@ await t.test('a lab is what was described', async (t) => {
 });
 
 await t.test('packets cross it at once, in both families', async (t) => {
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < 5; round++) {
     await using lab = await createLab(routed);
     const [four, six] = await Promise.all([ping(lab.client, '10.0.2.2'), ping(lab.client, 'fd00:2::2')]);
     t.same([four.received, six.received], [1, 1]);
@@ -113,11 +113,11 @@ await t.test('ping', async (t) => {
 
   const started = performance.now();
   t.same(await ping(lab.a, '10.0.0.77', { count: 2, interval: 10, timeout: 40 }), { sent: 2, received: 0, rtt: [] });
-  t.ok(performance.now() - started >= 79, 'each was waited for');
+  t.ok(performance.now() - started >= 70, 'each was waited for');
   const spaced = performance.now();
   await ping(lab.a, '10.0.0.2', { count: 3, interval: 50 });
   const took = performance.now() - spaced;
-  t.ok(took >= 99 && took < 1000, `${took} ms: the last one is not waited after`);
+  t.ok(took >= 90 && took < 1000, `${took} ms: the last one is not waited after`);
   await setSysctl(lab.b, 'net.ipv4.icmp_echo_ignore_all', 1);
   t.match(await ping(lab.a, '10.0.0.2', { timeout: 30 }), { received: 0 });
   t.match(await ping(lab.a, 'fd00::2'), { received: 1 });
