@@ -121,9 +121,6 @@ export interface NativeAddon {
   // Every ioctl on a tun descriptor takes RTNL, which others can hold for milliseconds: so none of them is synchronous.
   tunInfo(queue: Descriptor): Promise<TunInfo>;
   tunFeatures(): Promise<number>; // TUNGETFEATURES
-  tunSetPersist(queue: Descriptor, persist: boolean): Promise<void>;
-  tunSetOffload(queue: Descriptor, offload: number): Promise<void>;
-  tunSetVnetHeaderSize(queue: Descriptor, size: number): Promise<void>;
   tunSetQueue(queue: Descriptor, attached: boolean): Promise<void>;
   /** As `close`; awaited, because the last queue of a TAP that is not persistent takes the device with it. */
   tunClose(queue: Descriptor): Promise<void>;

@@ -73,36 +73,6 @@ Napi::Value TunFeatures(const Napi::CallbackInfo& info) {
   return RunAsync<std::uint32_t>(info, [](StopSignal) { return QueryFeatures(); });
 }
 
-/** An ioctl of a queue that takes its argument by value, on an executor thread. */
-Napi::Value Control(const Napi::CallbackInfo& info, unsigned long request, unsigned long argument,
-                    const char* syscall) {
-  const SharedFile queue = FileArgument(info, 0);
-  if (!queue) return RejectedPromise(info, Failure{EBADF, syscall});
-  return RunAsync<Done>(info, [=](StopSignal) -> Result<Done> {
-    if (ioctl(queue->number(), request, argument) < 0) return LastError(syscall);
-    return Done{};
-  });
-}
-
-Napi::Value TunSetPersist(const Napi::CallbackInfo& info) {
-  const bool persist = ReadFlag(info.Env(), info[1]);
-  return Control(info, TUNSETPERSIST, persist ? 1 : 0, "ioctl(TUNSETPERSIST)");
-}
-
-Napi::Value TunSetOffload(const Napi::CallbackInfo& info) {
-  return Control(info, TUNSETOFFLOAD, ReadUnsigned(info.Env(), info[1]), "ioctl(TUNSETOFFLOAD)");
-}
-
-Napi::Value TunSetVnetHeaderSize(const Napi::CallbackInfo& info) {
-  const SharedFile queue = FileArgument(info, 0);
-  const int size = ReadSigned(info.Env(), info[1]);
-  if (!queue) return RejectedPromise(info, Failure{EBADF, "ioctl(TUNSETVNETHDRSZ)"});
-  return RunAsync<Done>(info, [queue, size](StopSignal) -> Result<Done> {
-    if (ioctl(queue->number(), TUNSETVNETHDRSZ, &size) < 0) return LastError("ioctl(TUNSETVNETHDRSZ)");
-    return Done{};
-  });
-}
-
 Napi::Value TunSetQueue(const Napi::CallbackInfo& info) {
   const SharedFile queue = FileArgument(info, 0);
   const bool attached = ReadFlag(info.Env(), info[1]);
@@ -160,9 +130,6 @@ void DefineTun(Exports& exports) {
   exports.Define<TunOpen>("tunOpen");
   exports.Define<TunInfoOf>("tunInfo");
   exports.Define<TunFeatures>("tunFeatures");
-  exports.Define<TunSetPersist>("tunSetPersist");
-  exports.Define<TunSetOffload>("tunSetOffload");
-  exports.Define<TunSetVnetHeaderSize>("tunSetVnetHeaderSize");
   exports.Define<TunSetQueue>("tunSetQueue");
   exports.Define<TunClose>("tunClose");
   exports.Define<TunOf>("tunOf");

@@ -1,5 +1,5 @@
 import { readFile, readdir, readlink, stat } from 'node:fs/promises';
-import { abortSignal, check, optional, options } from '../check.js';
+import { abortSignal, check, integer, optional, options } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { type Descriptor, type SystemFailure, type TunSpec, native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
@@ -115,6 +115,8 @@ export class Tap implements AsyncDisposable {
   #held: readonly Descriptor[];
   #opening: Promise<void> | undefined;
   #closed = false;
+  /** Of the queues that are held. */
+  readonly #idle = new Set<Descriptor>();
 
   /** For the primitives: see createTap and openTap. */
   constructor(
@@ -143,6 +145,7 @@ export class Tap implements AsyncDisposable {
   async takeFds(): Promise<TapFds> {
     const addon = native();
     const descriptors = await this.#hold();
+    if (this.#idle.size > 0) await this.setActiveQueues(this.queues);
     this.#held = [];
     const fds = descriptors.map((descriptor) => addon.release(descriptor));
     let open = true;
@@ -204,6 +207,23 @@ export class Tap implements AsyncDisposable {
   async send(frames: readonly Uint8Array[]): Promise<number> {
     const [first] = await this.#hold();
     return this.#writing.writeAll(first!, frames);
+  }
+
+  /**
+   * Lets only the first `count` queues take part: the kernel spreads flows over all that are attached, and drops what goes to one
+   * that nobody reads. TUNSETQUEUE.
+   * @throws PodtapError EINVAL: the TAP has one queue
+   */
+  async setActiveQueues(count: number): Promise<void> {
+    check(integer(1, this.queues), count, 'setActiveQueues');
+    const held = await this.#hold();
+    for (const [index, queue] of held.entries()) {
+      const attached = index < count;
+      if (attached === !this.#idle.has(queue)) continue; // the kernel refuses to say it twice
+      await system(native().tunSetQueue(queue, attached));
+      if (attached) this.#idle.delete(queue);
+      else this.#idle.add(queue);
+    }
   }
 
   /** Closes our descriptors and deletes nothing; but a TAP that is not persistent lives only as long as somebody holds it. */

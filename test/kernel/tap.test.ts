@@ -681,3 +681,19 @@ await t.test('queues: attached, detached, and who gets the frames', { skip }, as
   await t.rejects(native().tunSetQueue(queues[1]!, true), { name: 'Error', errno: 9 });
   t.ok((await native().tunFeatures()) & IFF_MULTI_QUEUE);
 });
+
+await t.test('setActiveQueues: idle queues get nothing, and are attached again when they are handed over', { skip }, async (t) => {
+  const netns = await fresh(t);
+  const tap = closing(t, await createTap(netns, 'tap0', { queues: 3 }));
+  const active = (): unknown => shown(netns, 'tap0').linkinfo.info_data;
+  await tap.setActiveQueues(1);
+  t.match(active(), { numqueues: 1, numdisabled: 2 });
+  await tap.setActiveQueues(1);
+  await tap.setActiveQueues(2);
+  t.match(active(), { numqueues: 2, numdisabled: 1 });
+  await t.rejects(tap.setActiveQueues(0), { code: 'ERR_INVALID_ARG_VALUE' });
+  await t.rejects(tap.setActiveQueues(4), { code: 'ERR_INVALID_ARG_VALUE' });
+  const fds = await tap.takeFds();
+  t.match(active(), { numqueues: 3, numdisabled: 0 });
+  fds.close();
+});
