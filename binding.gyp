@@ -29,7 +29,8 @@
         "native/tun_device.cc",
         "native/values.cc"
       ],
-      "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS"],
+      # Swallow: in a worker that is being terminated nothing can be thrown, and an attempt would end the process.
+      "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       # -isystem: their headers are not held to our warnings.
       "cflags_cc": ["-isystem", "<!(node -p \"require('path').dirname(require.resolve('node-addon-api'))\")"],
       "ldflags": ["-pthread"]

@@ -1,5 +1,6 @@
 import { type ChildProcess, type SpawnOptions, type StdioOptions, spawn } from 'node:child_process';
-import { readFile, readdir, readlink, stat } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { readdir, readlink, stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { type Schema, abortSignal, boolean, check, integer, ip, oneOf, optional, options, u16 } from '../check.js';
@@ -164,7 +165,8 @@ export class Netns implements AsyncDisposable {
 
   static async #attach(descriptor: Descriptor, where: string | undefined): Promise<Netns> {
     try {
-      const [bootId, { socket, cookie, inode }] = await Promise.all([readBootId(), system(native().netnsAttach(descriptor))]);
+      const bootId = readBootId();
+      const { socket, cookie, inode } = await system(native().netnsAttach(descriptor));
       const known = where ?? `/proc/${process.pid}/fd/${native().number(descriptor)}`;
       return new Netns({ bootId, cookie, inode }, known, { netns: descriptor, socket, sysctl: new Map() });
     } catch (error) {
@@ -259,9 +261,10 @@ function place(ref: NetnsRef): string {
   return `/proc/self/fd/${ref.fd}`;
 }
 
-let boot: Promise<string> | undefined;
-function readBootId(): Promise<string> {
-  return (boot ??= readFile('/proc/sys/kernel/random/boot_id', 'latin1').then((text) => text.trim()));
+let boot: string | undefined;
+/** At once: of node:fs/promises a worker that is terminated meanwhile would leave the descriptor behind. */
+function readBootId(): string {
+  return (boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 }
 
 function stdioArray(stdio: StdioOptions | undefined): Exclude<StdioOptions, string> {

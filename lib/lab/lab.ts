@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { boolean, check, cidr, ip, optional, options, prefix } from '../check.js';
 import { invalidArgument } from '../errors.js';
 import { Netns } from '../kernel/netns.js';
+import { listAddresses } from '../primitive/address.js';
 import { createVeth, getLink } from '../primitive/link.js';
 import { addRoute } from '../primitive/route.js';
 import { setSysctl } from '../primitive/sysctl.js';
@@ -62,9 +63,12 @@ export async function createLab<const N extends string>(lab: LabDescription<N>):
     for (const node of made.values()) await node.close();
   };
   try {
+    const wide = links.some((ends) => Object.values(ends).some((text) => String(text).includes(':')));
     for (const [name, { forward }] of Object.entries(nodes)) {
       const node = await Netns.create();
       made.set(name, node);
+      // A router asks for its neighbours from its link-local address, and not before that has passed duplicate address detection.
+      if (wide) await setSysctl(node, 'net.ipv6.conf.default.accept_dad', 0);
       for (const family of forward === true ? ['ipv4', 'ipv6'] : []) await setSysctl(node, `net.${family}.conf.all.forwarding`, 1);
     }
     const interfaces = new Map<string, string[]>(Object.keys(nodes).map((name) => [name, []]));
@@ -91,7 +95,7 @@ export async function createLab<const N extends string>(lab: LabDescription<N>):
       for (const [dst, via] of Object.entries(table))
         await addRoute(made.get(name)!, { dst: dst === 'default' && via.includes(':') ? '::/0' : dst, via });
     }
-    for (const [node, names] of interfaces) for (const name of names) await waitRunning(made.get(node)!, name);
+    for (const [node, names] of interfaces) for (const name of names) await waitRunning(made.get(node)!, name, wide);
   } catch (error) {
     await dispose();
     throw error;
@@ -99,7 +103,12 @@ export async function createLab<const N extends string>(lab: LabDescription<N>):
   return { ...(Object.fromEntries(made) as Record<N, Netns>), [Symbol.asyncDispose]: dispose };
 }
 
-/** Until frames cross it: IF_OPER_UP comes a moment after the carrier. */
-async function waitRunning(node: Netns, name: string): Promise<void> {
-  while ((await getLink(node, name))?.operstate !== 'UP') await new Promise((resolve) => setTimeout(resolve, 1));
+/** Until frames cross it: IF_OPER_UP comes a moment after the carrier, and the link-local address after that. */
+async function waitRunning(node: Netns, name: string, wide: boolean): Promise<void> {
+  const ready = async (): Promise<boolean> => {
+    if ((await getLink(node, name))?.operstate !== 'UP') return false;
+    const addresses = wide ? await listAddresses(node, { link: name, family: 'ipv6' }) : [];
+    return addresses.every(({ flags = [] }) => !flags.includes('tentative'));
+  };
+  while (!(await ready())) await new Promise((resolve) => setTimeout(resolve, 1));
 }

@@ -1,4 +1,4 @@
-import { type BpfInstruction, type Netns, type PacketSocket, type PacketOptions, createVeth, deleteLink, getLink, openPacketSocket, setLink } from 'podtap'; // prettier-ignore
+import { type BpfInstruction, type Netns, type PacketOptions, type PacketSocket, createVeth, deleteLink, getLink, openPacketSocket, setLink } from 'podtap'; // prettier-ignore
 import t, { type Test } from 'tap';
 import { native } from '../../lib/native.js';
 import { fresh, inside, pause } from '../support/inside.js';
