@@ -79,6 +79,7 @@ export interface NativeAddon {
   duplicate(descriptor: Descriptor): number; // F_DUPFD_CLOEXEC: the caller owns it
   adopt(fd: number): Descriptor; // takes a duplicate; the caller keeps its own
   release(descriptor: Descriptor): number; // the caller owns it from now on
+  closeNumber(fd: number): void; // of one that was released or duplicated; node:fs cannot everywhere: Deno's has numbers of its own
   /** Descriptors that are open in this environment: for leak checks. */
   openDescriptors(): number;
 

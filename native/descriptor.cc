@@ -32,6 +32,13 @@ Napi::Value Adopt(const Napi::CallbackInfo& info) {
   return Napi::Value(info.Env(), MakeDescriptor(info.Env(), EnvironmentOf(info).descriptors, std::move(fd)));
 }
 
+Napi::Value CloseNumber(const Napi::CallbackInfo& info) {
+  if (close(ReadSigned(info.Env(), info[0])) < 0 && errno != EINTR) {
+    return Napi::Value(info.Env(), Throw(info.Env(), LastError("close")));
+  }
+  return info.Env().Undefined();
+}
+
 Napi::Value Release(const Napi::CallbackInfo& info) {
   Descriptor* const descriptor = ToDescriptor(info.Env(), info[0]);
   const SharedFile file = descriptor == nullptr ? nullptr : descriptor->Detach();
@@ -86,6 +93,7 @@ void DefineDescriptor(Exports& exports) {
   exports.Define<Duplicate>("duplicate");
   exports.Define<Adopt>("adopt");
   exports.Define<Release>("release");
+  exports.Define<CloseNumber>("closeNumber");
   exports.Define<OpenDescriptors>("openDescriptors");
 }
 

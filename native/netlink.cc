@@ -24,8 +24,8 @@ struct NetlinkSpec {
   std::optional<std::uint32_t> bufferSize;
 };
 
-// What the kernel puts into one datagram of notifications at most, unless one object is larger.
-constexpr std::size_t kLargestNotification = 32 * 1024;
+// One object: several attributes, of which one may have the 64 KiB that its length field allows (IFLA_PROP_LIST).
+constexpr std::size_t kLargestNotification = 96 * 1024;
 
 Result<UniqueFd> OpenListening(const NetlinkSpec& spec) {
   Result<UniqueFd> socket = OpenNetlink(spec.protocol);

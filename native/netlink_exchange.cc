@@ -11,7 +11,7 @@ namespace podtap {
 namespace {
 
 // The kernel fills dump datagrams up to 32 KiB (netlink_recvmsg, "max_recvmsg_len"), but lets one large object, a
-// link with many virtual functions say, have more (min_dump_alloc). 64 KiB stays below malloc's mmap threshold.
+// link with 500 alternative names say, have more (min_dump_alloc). 64 KiB stays below malloc's mmap threshold.
 constexpr std::size_t kDumpRoom = 64 * 1024;
 
 constexpr std::size_t Align(std::size_t length) { return NLMSG_ALIGN(length); }
@@ -75,16 +75,15 @@ bool NetlinkExchange::Send(nlmsghdr* header) {
 
 NetlinkExchange::Progress NetlinkExchange::Receive(const Request& request) {
   const int socket = socket_.number();
-  std::size_t room = kDumpRoom;
-  if (!request.dump) {
-    const ssize_t next = recv(socket, nullptr, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
-    if (next < 0 && errno == EAGAIN) {
-      // The kernel has run the request by the time sendmsg returns: what promised no status has no further answer.
-      return request.endsWithStatus ? AwaitReadable() : Progress::kAnswered;
-    }
-    if (next < 0) return Broken(errno, "recvmsg");
-    room = static_cast<std::size_t>(next);
+  const ssize_t next = recv(socket, nullptr, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+  if (next < 0 && errno == EAGAIN) {
+    // The kernel has run the request by the time sendmsg returns: what promised no status has no further answer.
+    return request.endsWithStatus ? AwaitReadable() : Progress::kAnswered;
   }
+  if (next < 0) return Broken(errno, "recvmsg");
+  std::size_t room = static_cast<std::size_t>(next);
+  // The kernel makes the next part of a dump as large as the room it was once given.
+  if (request.dump) room = std::max(room, kDumpRoom);
 
   std::byte* const into = reply_.replies.Reserve(room + NLMSG_ALIGNTO);
   if (into == nullptr) return Broken(ENOMEM, "recvmsg");

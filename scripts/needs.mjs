@@ -41,7 +41,7 @@ function program(name, debianPackage, instead) {
 }
 
 /** @param {string} name */
-function inPath(name) {
+export function inPath(name) {
   const path = `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`;
   return path.split(':').some((directory) => executable(join(directory, name))) || (name.includes('/') && executable(name));
 }

@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import { type Descriptor, native } from '../native.js';
 import { type Netns, attachment } from './netns.js';
 import { system } from './system.js';
@@ -12,7 +11,7 @@ const HEADER_BYTES = 8;
 export class EchoSocket {
   readonly #socket: Descriptor;
   readonly #family: 'ipv4' | 'ipv6';
-  readonly #identifier = randomInt(0x10000);
+  readonly #identifier = crypto.getRandomValues(new Uint16Array(1))[0]!;
   readonly #into = new Uint8Array(70_000);
   readonly #ends = new Uint32Array(1);
 

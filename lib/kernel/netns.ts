@@ -1,5 +1,4 @@
 import { type ChildProcess, type SpawnOptions, type StdioOptions, spawn } from 'node:child_process';
-import { closeSync } from 'node:fs';
 import { readFile, readdir, readlink, stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import * as v from 'valibot';
@@ -189,22 +188,18 @@ export class Netns implements AsyncDisposable {
       );
     const stdio = stdioArray(settings.stdio);
     const [inside, report] = [stdio.length, stdio.length + 1];
-    const fd = native().duplicate(netns);
-    try {
-      const child = spawn(helperPath('podtap-launcher'), [String(inside), String(report), command, ...args], {
-        ...settings,
-        stdio: [...stdio, fd, 'pipe'],
-      });
-      await running(child, command, report);
-      return child;
-    } finally {
-      closeSync(fd);
-    }
+    const child = spawn(helperPath('podtap-launcher'), [String(inside), String(report), command, ...args], {
+      ...settings,
+      stdio: [...stdio, native().number(netns), 'pipe'],
+    });
+    await running(child, command, report);
+    return child;
   }
 
   /**
    * A socket made inside, as a descriptor for `new net.Socket({ fd })` or `server.listen({ fd })`; the caller owns it.
-   * 'tcp-listen' is bound and listens, 'tcp-connect' is connected, 'udp' is bound.
+   * 'tcp-listen' is bound and listens, 'tcp-connect' is connected, 'udp' is bound. Bun takes a connection by `net.connect({ fd })`, and
+   * Deno (2.9) a listening socket only.
    * @throws PodtapError ECONNREFUSED, EADDRINUSE, EADDRNOTAVAIL, ...
    */
   async openSocket(settings: {

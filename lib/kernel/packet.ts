@@ -4,7 +4,7 @@ import { PodtapError } from '../errors.js';
 import { type Descriptor, native } from '../native.js';
 import { Writer } from '../wire/writer.js';
 import { type Netns, attachment } from './netns.js';
-import { batches, failure, writeAll } from './queue.js';
+import { Writing, batches, failure } from './queue.js';
 import { system } from './system.js';
 
 const ETH_P_ALL = 3; // uapi/linux/if_ether.h
@@ -42,6 +42,7 @@ const packetOptions = options({
 /** Frames as they are on a device: packet(7), a raw one. */
 export class PacketSocket implements AsyncDisposable {
   #descriptor: Descriptor | undefined;
+  readonly #writing = new Writing();
 
   private constructor(descriptor: Descriptor) {
     this.#descriptor = descriptor;
@@ -64,8 +65,8 @@ export class PacketSocket implements AsyncDisposable {
   }
 
   /** How many were sent before the first that was refused. */
-  send(frames: readonly Uint8Array[]): Promise<number> {
-    return writeAll(this.#open(), frames);
+  async send(frames: readonly Uint8Array[]): Promise<number> {
+    return this.#writing.writeAll(this.#open(), frames);
   }
 
   close(): Promise<void> {

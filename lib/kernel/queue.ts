@@ -2,12 +2,14 @@
 import type { Descriptor, NativeAddon } from '../native.js';
 import { native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
-import { systemError } from './system.js';
+import { system, systemError } from './system.js';
 
 /** Reads into `into`; how many datagrams there were, or -errno. */
 export type ReadBatch = (addon: NativeAddon, descriptor: Descriptor, into: Uint8Array, ends: Uint32Array) => number;
 
-const BATCH_BYTES = 256 * 1024; // room for the largest frames (64 KiB with offloads) and for many small ones
+// Room for the largest frame (64 KiB with offloads) behind 64 KiB of small ones. Each batch is copied out, and memory of 128 KiB
+// and more is mapped anew each time (M_MMAP_THRESHOLD of mallopt(3)): its page faults took as long as the reads.
+const BATCH_BYTES = 128 * 1024;
 const BATCH_DATAGRAMS = 256;
 const BATCHES_IN_A_ROW = 16;
 
@@ -50,6 +52,8 @@ export async function* batches(
             descriptor,
             addon.wait(descriptor, 'readable').then(() => void waits.delete(descriptor)),
           );
+        } else if (count === -EBADF) {
+          return; // closed while the consumer had a batch
         } else {
           idle = false;
           yield count < 0
@@ -75,20 +79,31 @@ export async function* batches(
   }
 }
 
-const EAGAIN = 11;
+const [EBADF, EAGAIN] = [9, 11];
 
 function isCancelled(error: unknown): boolean {
   return error instanceof Error && errnoCode((error as { errno?: number }).errno ?? 0) === 'ECANCELED';
 }
 
-/** Writes all of them, waiting where the queue is full; how many were written before the first that was refused. */
-export async function writeAll(descriptor: Descriptor, datagrams: readonly Uint8Array[]): Promise<number> {
+/** Writes to a descriptor, one call after the other: what is waiting for room is not overtaken. */
+export class Writing {
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** Writes all of them, waiting where the queue is full; how many were written before the first that was refused. */
+  writeAll(descriptor: Descriptor, datagrams: readonly Uint8Array[]): Promise<number> {
+    const turn = this.#last.then(() => writeAll(descriptor, datagrams));
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+}
+
+async function writeAll(descriptor: Descriptor, datagrams: readonly Uint8Array[]): Promise<number> {
   const addon = native();
   let written = 0;
   while (written < datagrams.length) {
     const count = addon.write(descriptor, datagrams, written);
     if (count >= 0) written += count;
-    else if (count === -EAGAIN) await addon.wait(descriptor, 'writable');
+    else if (count === -EAGAIN) await system(addon.wait(descriptor, 'writable'));
     else if (written > 0) return written;
     else throw failure(-count, 'write');
   }

@@ -1,5 +1,4 @@
 import { readFile, readdir, readlink, stat } from 'node:fs/promises';
-import { closeSync } from 'node:fs';
 import { abortSignal, check, optional, options } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { type Descriptor, type SystemFailure, type TunSpec, native } from '../native.js';
@@ -7,7 +6,7 @@ import { errnoCode } from '../wire/errno.js';
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_TUN_EXCL, IFF_VNET_HDR, TUN_F } from '../wire/tun.js';
 import { findLink } from './link.js';
 import { type Netns, attachment } from './netns.js';
-import { batches, failure, writeAll } from './queue.js';
+import { Writing, batches, failure } from './queue.js';
 import { system } from './system.js';
 import { subscribe } from './watch.js';
 
@@ -40,6 +39,8 @@ export interface TapFds extends AsyncDisposable {
 export interface TapShape {
   readonly name: string;
   readonly queues: number;
+  /** Default: where there are several queues. One that can have several may be opened with one. */
+  readonly multiQueue?: boolean;
   readonly vnetHdr: boolean;
   readonly offload: TapOffload;
 }
@@ -59,7 +60,7 @@ export function tunSpec(shape: TapShape, more: Partial<TunSpec> & { exclusive?: 
       IFF_TAP |
       IFF_NO_PI |
       (vnetHdr ? IFF_VNET_HDR : 0) |
-      (shape.queues > 1 ? IFF_MULTI_QUEUE : 0) |
+      ((shape.multiQueue ?? shape.queues > 1) ? IFF_MULTI_QUEUE : 0) |
       (exclusive === true ? IFF_TUN_EXCL : 0),
     // Both survive from the last opener, and a guest that knows nothing of them would get frames it cannot read: always set.
     vnetHeaderSize: VNET_HEADER_BYTES,
@@ -110,7 +111,9 @@ export class Tap implements AsyncDisposable {
   readonly vnetHeaderBytes: number;
   readonly #netns: Netns;
   readonly #shape: TapShape;
+  readonly #writing = new Writing();
   #held: readonly Descriptor[];
+  #opening: Promise<void> | undefined;
   #closed = false;
 
   /** For the primitives: see createTap and openTap. */
@@ -144,7 +147,7 @@ export class Tap implements AsyncDisposable {
     const fds = descriptors.map((descriptor) => addon.release(descriptor));
     let open = true;
     const close = (): void => {
-      if (open) fds.forEach((fd) => closeSync(fd));
+      if (open) fds.forEach((fd) => addon.closeNumber(fd));
       open = false;
     };
     return {
@@ -199,8 +202,8 @@ export class Tap implements AsyncDisposable {
 
   /** Puts frames on the wire, as if they came in by the TAP; how many, before the first that was refused. */
   async send(frames: readonly Uint8Array[]): Promise<number> {
-    const [first] = this.#held.length > 0 ? this.#held : await this.#hold();
-    return writeAll(first!, frames);
+    const [first] = await this.#hold();
+    return this.#writing.writeAll(first!, frames);
   }
 
   /** Closes our descriptors and deletes nothing; but a TAP that is not persistent lives only as long as somebody holds it. */
@@ -208,7 +211,7 @@ export class Tap implements AsyncDisposable {
     const queues = this.#held;
     this.#held = [];
     this.#closed = true;
-    await closeTun({ queues });
+    await Promise.all([closeTun({ queues }), this.#opening?.catch(() => undefined)]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -220,11 +223,22 @@ export class Tap implements AsyncDisposable {
   }
 
   async #hold(): Promise<readonly Descriptor[]> {
-    this.#check();
-    if (this.#held.length > 0) return this.#held;
-    const opened = await openQueues(this.#netns, this.#shape, this.ifindex);
-    this.#held = opened;
-    return opened;
+    for (;;) {
+      this.#check();
+      if (this.#held.length > 0) return this.#held;
+      // Of several that need them at the same time the first opens them for all; but one of those may be takeFds.
+      await (this.#opening ??= this.#open());
+    }
+  }
+
+  async #open(): Promise<void> {
+    try {
+      const opened = await openQueues(this.#netns, this.#shape, this.ifindex);
+      if (this.#closed) await closeTun({ queues: opened });
+      else this.#held = opened;
+    } finally {
+      this.#opening = undefined;
+    }
   }
 
   async #queuesOf(pid: number): Promise<number> {

@@ -29,7 +29,7 @@ const groupNumbers: Readonly<Record<WatchGroup, readonly number[]>> = {
   rule: [8, 19],
 };
 
-const ENOBUFS = 105;
+const [EBADF, EAGAIN, ENOBUFS] = [9, 11, 105];
 /** What 13,000 events in one burst need while the reader is busy; the kernel doubles and charges it as it is used. */
 const BUFFER_BYTES = 8 * 1024 * 1024;
 
@@ -67,10 +67,11 @@ export async function subscribe(
   return { changes: changes(), close: () => native().close(socket) };
 }
 
+/** Until nothing is there: an error on the way, such as a second ENOBUFS, has older messages behind it as well. */
 function drain(socket: Parameters<typeof batches>[0][number]): void {
   const into = new Uint8Array(64 * 1024);
   const ends = new Uint32Array(64);
-  while (native().readNetlink(socket, into, ends) > 0);
+  for (let count = 0; count !== -EAGAIN && count !== -EBADF;) count = native().readNetlink(socket, into, ends);
 }
 
 /** The kernel's datagrams are whole messages, each a multiple of 4 bytes long, so that a batch of them reads as one. */

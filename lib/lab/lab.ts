@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { boolean, check, cidr, ip, optional, options, prefix } from '../check.js';
 import { invalidArgument } from '../errors.js';
 import { Netns } from '../kernel/netns.js';
-import { createVeth } from '../primitive/link.js';
+import { createVeth, getLink } from '../primitive/link.js';
 import { addRoute } from '../primitive/route.js';
 import { setSysctl } from '../primitive/sysctl.js';
 
@@ -67,27 +67,39 @@ export async function createLab<const N extends string>(lab: LabDescription<N>):
       made.set(name, node);
       for (const family of forward === true ? ['ipv4', 'ipv6'] : []) await setSysctl(node, `net.${family}.conf.all.forwarding`, 1);
     }
-    const interfaces = new Map<string, number>();
-    const next = (node: string): string => {
-      const number = interfaces.get(node) ?? 0;
-      interfaces.set(node, number + 1);
-      return `eth${number}`;
+    const interfaces = new Map<string, string[]>(Object.keys(nodes).map((name) => [name, []]));
+    // The kernel sets a carrier at once only where a link's index differs from its peer's, and else within a second (linkwatch), and
+    // drops what is sent before: so no two indexes of a lab are equal.
+    let ifindex = 100;
+    const next = (node: string): { name: string; ifindex: number } => {
+      const names = interfaces.get(node)!;
+      const name = `eth${names.length}`;
+      names.push(name);
+      return { name, ifindex: ++ifindex };
     };
     for (const ends of links) {
       const [[near, own], [far, theirs]] = Object.entries(ends) as [[string, string], [string, string]];
-      await createVeth(made.get(near)!, next(near), {
+      const { name, ...index } = next(near);
+      await createVeth(made.get(near)!, name, {
+        ...index,
         up: true,
         addresses: split(own),
-        peer: { scope: made.get(far)!, name: next(far), up: true, addresses: split(theirs) },
+        peer: { scope: made.get(far)!, ...next(far), up: true, addresses: split(theirs) },
       });
     }
     for (const [name, table] of Object.entries(routes)) {
       for (const [dst, via] of Object.entries(table))
         await addRoute(made.get(name)!, { dst: dst === 'default' && via.includes(':') ? '::/0' : dst, via });
     }
+    for (const [node, names] of interfaces) for (const name of names) await waitRunning(made.get(node)!, name);
   } catch (error) {
     await dispose();
     throw error;
   }
   return { ...(Object.fromEntries(made) as Record<N, Netns>), [Symbol.asyncDispose]: dispose };
+}
+
+/** Until frames cross it: IF_OPER_UP comes a moment after the carrier. */
+async function waitRunning(node: Netns, name: string): Promise<void> {
+  while ((await getLink(node, name))?.operstate !== 'UP') await new Promise((resolve) => setTimeout(resolve, 1));
 }

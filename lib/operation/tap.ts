@@ -16,6 +16,7 @@ export interface TapCreate {
   readonly ifindex?: number;
 }
 
+export const offloadNeedsHeader = 'must be off without vnetHdr: true: only the vnet header tells the guest of open checksums and segments';
 const MAX_QUEUES = 256; // MAX_TAP_QUEUES: include/linux/if_tap.h
 
 /** What a TAP's opener says of it. */
@@ -47,7 +48,7 @@ export const tapCreate: OperationKind<TapCreate> = {
       v.partialCheck(
         [['offload'], ['vnetHdr']],
         ({ offload, vnetHdr }) => vnetHdr === true || Object.values(offload ?? {}).every((on) => on !== true),
-        'must be off without vnetHdr: true: only the vnet header tells the guest of open checksums and segments',
+        offloadNeedsHeader,
       ),
       ['offload'],
     ),

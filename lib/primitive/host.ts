@@ -18,7 +18,7 @@ export interface Problem {
 }
 
 /** CAP_*: uapi/linux/capability.h. */
-const capabilities = { netAdmin: 12, netRaw: 13, sysAdmin: 21, mknod: 27, bpf: 39 } as const;
+const capabilities = { capNetAdmin: 12, capNetRaw: 13, capSysAdmin: 21, capMknod: 27, capBpf: 39 } as const;
 
 /** Interfaces that the probes stand on: they live in a namespace of their own, and go with it. */
 const LOWER = 'lower';
@@ -136,7 +136,9 @@ async function checkNetns(netns: Netns, problems: Problem[]): Promise<void> {
     }),
   );
   const key = 'net.ipv4.ip_forward';
-  await setSysctl(netns, key, await readSysctl(netns, key)).catch((error: Error) =>
-    problems.push({ code: 'SYSCTL_READ_ONLY', message: error.message, fix: 'mount /proc/sys writable, or run outside of the container' }),
-  );
+  await setSysctl(netns, key, await readSysctl(netns, key)).catch((error: PodtapError) => {
+    // Without privileges it is refused too, which has been told.
+    if (error.code === 'EROFS')
+      problems.push({ code: 'SYSCTL_READ_ONLY', message: error.message, fix: 'mount /proc/sys writable, or run outside of the container' });
+  });
 }

@@ -29,7 +29,7 @@ export async function createLink(
   scope: Scope,
   kind: string,
   name: string,
-  settings: LinkOptions & Readonly<Record<string, unknown>> = {},
+  settings: LinkOptions | (LinkOptions & Readonly<Record<string, unknown>>) = {},
 ): Promise<Link> {
   return make(scope, 'createLink', { op: 'link.create', kind, name, options: settings });
 }

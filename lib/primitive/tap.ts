@@ -1,9 +1,9 @@
 import { boolean, check, ifindex, interfaceMac, interfaceName, mtu, optional, options, u32 } from '../check.js';
-import { PodtapError, UnsupportedError } from '../errors.js';
+import { PodtapError, UnsupportedError, invalidArgument } from '../errors.js';
 import { findLink, noLink } from '../kernel/link.js';
 import { Tap, type TapOffload, type TapShape, closeTun } from '../kernel/tap.js';
 import { run } from '../operation/run.js';
-import { tapShape } from '../operation/tap.js';
+import { offloadNeedsHeader, tapShape } from '../operation/tap.js';
 import type { Link } from '../wire/link.js';
 import { deleteLink } from './link.js';
 import type { Scope } from './scope.js';
@@ -103,10 +103,13 @@ export async function openTap(scope: Scope, name: string, settings: Pick<TapOpti
   }
   const shape: TapShape = {
     name: link.name,
+    multiQueue,
     queues: given.queues ?? (multiQueue ? Number(info.num_queues ?? 0) + Number(info.num_disabled_queues ?? 0) || 1 : 1),
     vnetHdr: given.vnetHdr ?? Boolean(info.vnet_hdr),
     offload: given.offload ?? {},
   };
+  if (!shape.vnetHdr && Object.values(shape.offload).includes(true))
+    throw invalidArgument('ERR_INVALID_ARG_VALUE', `openTap: 'offload' ${offloadNeedsHeader}`);
   return new Tap(scope, link, shape, []);
 }
 

@@ -160,12 +160,15 @@ export interface Table<F extends Fields> {
   readonly fields: F;
   readonly byType: readonly (Field | undefined)[];
   readonly inOrder: readonly Field[];
+  readonly byName: ReadonlyMap<string, Field>;
 }
 export type AnyTable = Table<Fields>;
 interface Field {
   readonly name: string;
   readonly type: number;
   readonly format: Format<unknown>;
+  /** In `inOrder`. */
+  readonly place: number;
 }
 
 export type Values<T> =
@@ -173,10 +176,10 @@ export type Values<T> =
 type ValueOf<F> = (F extends Format<infer T> ? T : never) | undefined;
 
 export function table<const F extends Fields>(prefix: string, fields: F): Table<F> {
-  const inOrder = Object.entries(fields).map(([name, [type, of]]): Field => ({ name, type, format: of }));
+  const inOrder = Object.entries(fields).map(([name, [type, of]], place): Field => ({ name, type, format: of, place }));
   const byType: (Field | undefined)[] = Array<undefined>(Math.max(0, ...inOrder.map((field) => field.type)) + 1).fill(undefined);
   for (const field of inOrder) byType[field.type] = field;
-  return { prefix, fields, byType, inOrder };
+  return { prefix, fields, byType, inOrder, byName: new Map(inOrder.map((field) => [field.name, field])) };
 }
 
 // ------------------------------------------------------------------ structs
@@ -409,13 +412,25 @@ function nulOr(u8: Uint8Array, from: number, end: number): number {
 /** Writes what is defined, in the table's order, then `unknown` as it came. A value that does not fit its format throws: the caller has checked it. */
 export function encode<F extends Fields>(table: Table<F>, to: Writer, values: Values<Table<F>>): void {
   const given = values as Readonly<Record<string, unknown>>;
-  for (const { name, type, format } of table.inOrder) {
+  for (const { name, type, format } of fieldsOf(table, given)) {
     const value = given[name];
-    if (value === undefined) continue;
     if (!format.repeated) write(format, to, type, value, given);
     else for (const each of value as readonly unknown[]) write(format, to, type, each, given);
   }
   for (const { type, data } of (given.unknown as readonly Unknown[] | undefined) ?? []) to.attribute(type, data);
+}
+
+/** The fields of the values that there are, in the table's order: a handful, where the table may have seventy. */
+function fieldsOf({ byName }: AnyTable, given: Readonly<Record<string, unknown>>): readonly Field[] {
+  const found: Field[] = [];
+  for (const name in given) {
+    const field = given[name] === undefined ? undefined : byName.get(name);
+    if (field === undefined) continue;
+    let at = found.length;
+    while (at > 0 && found[at - 1]!.place > field.place) at--;
+    found.splice(at, 0, field);
+  }
+  return found;
 }
 
 function write(format: Format<unknown>, to: Writer, type: number, value: unknown, siblings: Readonly<Record<string, unknown>>): void {

@@ -454,31 +454,33 @@ export function encodeLink(type: number, flags: number, request: LinkRequest): U
     throw new TypeError('a request about a link needs its ifindex or its name');
   if (newName !== undefined && ifindex === 0) throw new TypeError('a link is renamed by its ifindex');
   const { inetConf: settings, addrGenMode, altnames, xdp } = request;
+  // Assigned, not spread: a batch may have hundreds of these.
+  const attributes: Mutable<Values<typeof linkRequestFamily.table>> = attributesOf(request);
+  if (creates) attributes.ifname = name;
+  else if (ifindex !== 0) attributes.ifname = newName;
+  else if (name !== undefined) Object.assign(attributes, lookup(name));
+  attributes.link = request.link;
+  attributes.link_netnsid = request.linkNetnsid;
+  attributes.master = request.master;
+  attributes.ifalias = request.alias;
+  attributes.linkinfo = linkInfoOf(request);
+  if (request.protoDown !== undefined) attributes.proto_down = Number(request.protoDown);
+  if (settings !== undefined || addrGenMode !== undefined) {
+    attributes.af_spec = {
+      inet: settings === undefined ? undefined : { conf: settings },
+      inet6: addrGenMode === undefined ? undefined : { addr_gen_mode: addrGenMode },
+    };
+  }
+  if (altnames !== undefined) attributes.prop_list = { alt_ifname: altnames };
+  if (xdp !== undefined) attributes.xdp = { fd: xdp.fd, flags: xdp.flags, expected_fd: xdp.expectedFd };
+  attributes.unknown = request.unknown;
+  const said = flagsOf(request);
   return encodeMessage(
     linkRequestFamily,
     type,
     flags,
-    { family: AF_UNSPEC, index: ifindex, ...flagsOf(request) },
-    {
-      ...attributesOf(request),
-      ...(creates ? { ifname: name } : ifindex !== 0 ? { ifname: newName } : name === undefined ? {} : lookup(name)),
-      link: request.link,
-      link_netnsid: request.linkNetnsid,
-      master: request.master,
-      ifalias: request.alias,
-      linkinfo: linkInfoOf(request),
-      proto_down: request.protoDown === undefined ? undefined : Number(request.protoDown),
-      af_spec:
-        settings === undefined && addrGenMode === undefined
-          ? undefined
-          : {
-              inet: settings === undefined ? undefined : { conf: settings },
-              inet6: addrGenMode === undefined ? undefined : { addr_gen_mode: addrGenMode },
-            },
-      prop_list: altnames === undefined ? undefined : { alt_ifname: altnames },
-      xdp: xdp === undefined ? undefined : { fd: xdp.fd, flags: xdp.flags, expected_fd: xdp.expectedFd },
-      unknown: request.unknown,
-    },
+    { family: AF_UNSPEC, index: ifindex, flags: said.flags, change: said.change },
+    attributes,
   );
 }
 

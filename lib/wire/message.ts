@@ -69,6 +69,9 @@ export function eachMessage(from: Bytes, length: number, visit: (message: Messag
   }
 }
 
+/** One for all: nothing that is written into a message is a message itself. */
+const writer = new Writer();
+
 /** A request, whole. Sequence number and sender are filled in when it is sent. */
 export function encodeMessage<L extends StructLayout, F extends Fields>(
   family: MessageFamily<L, F>,
@@ -77,7 +80,7 @@ export function encodeMessage<L extends StructLayout, F extends Fields>(
   header: Partial<StructValues<L>>,
   attributes: Values<Table<F>>,
 ): Uint8Array {
-  const writer = new Writer();
+  writer.length = 0;
   writer.u32(0);
   writer.u16(type);
   writer.u16(flags | NLM_F_REQUEST);
