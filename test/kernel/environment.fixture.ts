@@ -130,10 +130,11 @@ if (isMainThread) {
   const [state, ending, code] = process.argv.slice(2);
   if (state === 'collected') console.log(await collected());
   else await states[state!]!();
+  if (ending === 'linger') console.log('under way');
   if (ending === 'exit') process.exit(Number(code));
   if (ending === 'later') setTimeout(() => process.exit(Number(code)), 30);
   if (ending === 'kill') process.kill(process.pid, 'SIGTERM');
-  if (ending !== 'wait') process.exitCode = Number(code ?? 0);
+  if (ending !== 'linger') process.exitCode = Number(code ?? 0);
 } else if (workerData === 'answers') {
   parentPort!.postMessage(await answers());
 } else {
