@@ -35,7 +35,8 @@ function isUnknownOption(issue: Issue): boolean {
 /** Of a union's alternatives the one that came nearest to fitting: a wrong value of the right type, or a mistake further in. */
 function nearest(issue: Issue): Issue {
   if (issue.type !== 'union' || issue.issues === undefined) return issue;
-  const weight = ({ kind, path }: Issue): number => 2 * (path?.length ?? 0) + (kind === 'validation' ? 1 : 0);
+  const weight = ({ kind, path, message }: Issue): number =>
+    2 * (path?.length ?? 0) + (kind === 'validation' || message.includes('did you mean') ? 1 : 0);
   const best = issue.issues.map(nearest).reduce((a, b) => (weight(b) > weight(a) ? b : a));
   return weight(best) === 0 ? issue : ({ ...best, path: [...(issue.path ?? []), ...(best.path ?? [])] } as Issue);
 }
@@ -172,6 +173,34 @@ export function maskTo(address: Uint8Array, length: number): Uint8Array {
 }
 
 export const family = oneOf('ipv4', 'ipv6');
+
+/** Text of an address or prefix to its family; 'default' and what is absent have none. */
+function familyOf(text: unknown): 'ipv4' | 'ipv6' | undefined {
+  return typeof text !== 'string' || text === 'default' ? undefined : text.includes(':') ? 'ipv6' : 'ipv4';
+}
+
+/** An object in which a field is of the same family as another. The kernel does not always look: it reads as many bytes as it needs. */
+export function sameFamily<T extends object>(
+  schema: Schema<T>,
+  ...pairs: readonly (readonly [field: keyof T & string, as: keyof T & string])[]
+): Schema<T> {
+  return v.pipe(
+    schema,
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed) return;
+      const { value } = dataset;
+      for (const [field, as] of pairs) {
+        const [own, other] = [familyOf(value[field]), as === 'family' ? value[as] : familyOf(value[as])];
+        if (own === undefined || other === undefined || own === other) continue;
+        addIssue({
+          message: `must be of the same family as '${as}'`,
+          input: value[field],
+          path: [{ type: 'object', origin: 'value', input: value as Record<string, unknown>, key: field, value: value[field] }],
+        });
+      }
+    }),
+  );
+}
 
 export const abortSignal: Schema<AbortSignal> = v.custom<AbortSignal>((value) => value instanceof AbortSignal, 'must be an AbortSignal');
 export function instance<T>(of: abstract new (...args: never) => T, what: string): Schema<T> {

@@ -14,6 +14,9 @@ const peers = [];
 /** @type {string[]} */
 const missing = [];
 
+// Then only the results go to standard output.
+if (process.argv.includes('--json')) console.log = console.error;
+
 await main(async () => {
   await prepare();
   mkdirSync(output, { recursive: true });

@@ -4,7 +4,7 @@ import { invalidArgument } from '../errors.js';
 import { Netns } from '../kernel/netns.js';
 import { listAddresses } from '../primitive/address.js';
 import { createVeth, getLink } from '../primitive/link.js';
-import { addRoute } from '../primitive/route.js';
+import { addRoute, listRoutes } from '../primitive/route.js';
 import { setSysctl } from '../primitive/sysctl.js';
 
 export interface LabDescription<N extends string> {
@@ -103,12 +103,20 @@ export async function createLab<const N extends string>(lab: LabDescription<N>):
   return { ...(Object.fromEntries(made) as Record<N, Netns>), [Symbol.asyncDispose]: dispose };
 }
 
-/** Until frames cross it: IF_OPER_UP comes a moment after the carrier, and the link-local address after that. */
+/**
+ * Until frames cross it: IF_OPER_UP comes a moment after the carrier, the link-local address after that, and last, from a work queue of
+ * the kernel, the local routes by which it takes what is sent to its IPv6 addresses.
+ */
 async function waitRunning(node: Netns, name: string, wide: boolean): Promise<void> {
   const ready = async (): Promise<boolean> => {
     if ((await getLink(node, name))?.operstate !== 'UP') return false;
-    const addresses = wide ? await listAddresses(node, { link: name, family: 'ipv6' }) : [];
-    return addresses.every(({ flags = [] }) => !flags.includes('tentative'));
+    if (!wide) return true;
+    const addresses = await listAddresses(node, { link: name, family: 'ipv6' });
+    const local = new Set((await listRoutes(node, { link: name, family: 'ipv6', table: RT_TABLE_LOCAL })).map(({ dst }) => dst));
+    return (
+      addresses.some(({ scope }) => scope === 'link') && addresses.every(({ address }) => local.has(address.replace(/\/\d+$/, '/128')))
+    );
   };
   while (!(await ready())) await new Promise((resolve) => setTimeout(resolve, 1));
 }
+const RT_TABLE_LOCAL = 255;

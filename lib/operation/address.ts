@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { type LinkRef, type Schema, array, cidr, ifindex, ip, linkRef, optional, options, text, u32, u8 } from '../check.js';
+import { type LinkRef, type Schema, array, sameFamily, cidr, ifindex, ip, linkRef, optional, options, text, u32, u8 } from '../check.js';
 import { type Address, RTM_DELADDR, RTM_NEWADDR, encodeAddress, isAddressFlag } from '../wire/address.js';
 import { scopes } from '../wire/constants.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from '../wire/message.js';
@@ -18,21 +18,26 @@ export interface AddressDelete {
   readonly address: Address;
 }
 
+const IFNAMSIZ = 16; // of labels too, with the terminating NUL: uapi/linux/if.h
+
 const flag = v.pipe(text, v.check(isAddressFlag, "must be a flag of ip-address(8), such as 'nodad' or 'noprefixroute'"));
 const scope = v.pipe(
   text,
   v.check((value) => scopes.has(value), "must be 'global', 'site', 'link', 'host' or a number"),
 );
+const label = v.pipe(
+  text,
+  v.check((value) => Buffer.byteLength(value) < IFNAMSIZ, 'must have at most 15 bytes'),
+);
 const unknown = array(v.any());
 
-/** What is read from the kernel can be added again as it is. */
-export const addressSchema: Schema<Address> = options({
+const fields: Schema<Address> = options({
   object: optional(v.literal('address')),
   address: cidr,
   ifindex: optional(ifindex),
   peer: optional(ip),
   broadcast: optional(ip),
-  label: optional(text),
+  label: optional(label),
   scope: optional(scope),
   flags: optional(array(flag)),
   validLifetime: optional(u32),
@@ -41,6 +46,8 @@ export const addressSchema: Schema<Address> = options({
   protocol: optional(u8),
   unknown: optional(unknown),
 });
+/** What is read from the kernel can be added again as it is. */
+export const addressSchema = sameFamily(fields, ['peer', 'address'], ['broadcast', 'address']);
 
 /** In the primitives, text stands for an address with nothing but its prefix length. */
 export function toAddress(address: string | Address): Address {

@@ -12,12 +12,13 @@ import {
   optional,
   options,
   prefix,
+  sameFamily,
   text,
   u16,
   u32,
   u8,
 } from '../check.js';
-import { protocols, scopes } from '../wire/constants.js';
+import { ipProtocols, protocols, scopes } from '../wire/constants.js';
 import { NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from '../wire/message.js';
 import {
   type Nexthop,
@@ -58,8 +59,7 @@ const nexthop = options({
   unknown: asRead,
 });
 
-/** What is read from the kernel can be added again as it is. */
-export const routeSchema = options({
+const fields = options({
   object: optional(v.literal('route')),
   dst: prefix,
   family: optional(u8),
@@ -96,11 +96,13 @@ export const routeSchema = options({
   iif: optional(ifindex),
   mark: optional(u32),
   uid: optional(u32),
-  ipProtocol: optional(text),
+  ipProtocol: optional(nameOf(ipProtocols)),
   sport: optional(u16),
   dport: optional(u16),
   unknown: asRead,
 }) as unknown as Schema<Route>;
+/** What is read from the kernel can be added again as it is. */
+export const routeSchema = sameFamily(fields, ['src', 'dst'], ['from', 'dst'], ['from', 'src']);
 
 export const routeAdd: OperationKind<RouteAdd> = {
   schema: operation('route.add', { route: routeSchema, existing: optional(oneOf('replace', 'append')) }),

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
-import { type Schema, boolean, cidr, interfaceName, optional, options, oneOf, text, u16, u32, u8 } from '../check.js';
-import { protocols } from '../wire/constants.js';
+import { type Schema, boolean, cidr, interfaceName, optional, options, oneOf, sameFamily, u16, u32, u8 } from '../check.js';
+import { ipProtocols, protocols } from '../wire/constants.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
 import { RTM_DELRULE, RTM_NEWRULE, type Range, type RuleRequest, encodeRule, ruleActions } from '../wire/rule.js';
 import { type OperationKind, asRead, nameOf, netlink, operation, option, words } from './operation.js';
@@ -16,8 +16,7 @@ export interface RuleDelete {
 
 const range = (of: Schema<number>) => options({ start: of, end: of });
 
-/** What is read from the kernel can be added again as it is. */
-export const ruleSchema = options({
+const fields = options({
   object: optional(v.literal('rule')),
   family: optional(oneOf('ipv4', 'ipv6')),
   priority: optional(u32),
@@ -33,7 +32,7 @@ export const ruleSchema = options({
   dscpMask: optional(u8),
   flowLabel: optional(u32),
   flowLabelMask: optional(u32),
-  ipProtocol: optional(text),
+  ipProtocol: optional(nameOf(ipProtocols)),
   sport: optional(range(u16)),
   sportMask: optional(u16),
   dport: optional(range(u16)),
@@ -51,6 +50,8 @@ export const ruleSchema = options({
   flags: asRead,
   unknown: asRead,
 }) as unknown as Schema<RuleRequest>;
+/** What is read from the kernel can be added again as it is. */
+export const ruleSchema = sameFamily(fields, ['from', 'family'], ['to', 'family'], ['to', 'from']);
 
 export const ruleAdd: OperationKind<RuleAdd> = {
   schema: operation('rule.add', { rule: ruleSchema }),

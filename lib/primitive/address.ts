@@ -1,5 +1,4 @@
-import { type LinkRef, check, options } from '../check.js';
-import { findIndexes } from '../kernel/link.js';
+import { type LinkRef, check, linkRef, options } from '../check.js';
 import { toAddress } from '../operation/address.js';
 import { deleted, run } from '../operation/run.js';
 import { type Address, decodeAddress, encodeAddressDump } from '../wire/address.js';
@@ -53,7 +52,7 @@ export async function deleteAddress(scope: Scope, link: LinkRef, address: string
  */
 export async function flushAddresses(scope: Scope, link: LinkRef, filter: { readonly family?: Family } = {}): Promise<readonly Address[]> {
   const { family } = check(options({ family: filterEntries.family }), filter, 'flushAddresses');
-  const index = typeof link === 'string' ? (await findIndexes(scope, [link])).get(link)! : link;
+  const index = await indexOf(scope, check(linkRef, link, 'flushAddresses'));
   const there = await listAddresses(scope, { link: index, ...(family !== undefined && { family }) });
   const secondariesFirst = [...there].sort((a, b) => rank(a) - rank(b));
   await run(scope, 'flushAddresses', secondariesFirst.map((address) => ({ op: 'address.delete', link: index, address }))); // prettier-ignore

@@ -1,4 +1,4 @@
-import { type LinkRef, check, ip, linkRef, optional, options, oneOf, u32 } from '../check.js';
+import { type LinkRef, check, ip, linkRef, optional, options, oneOf, sameFamily, u32 } from '../check.js';
 import * as v from 'valibot';
 import { request } from '../kernel/netlink.js';
 import { attachment } from '../kernel/netns.js';
@@ -45,6 +45,10 @@ function uses({ dev, nexthops }: Route, ifindex: number): boolean {
   return dev === ifindex || nexthops?.some((hop) => hop.dev === ifindex) === true;
 }
 
+const lookupEntries = { from: optional(ip), iif: optional(linkRef), mark: optional(u32) };
+const lookupOptions = options(lookupEntries);
+const lookupSchema = sameFamily<{ to: string; from?: string | undefined }>(options({ to: ip, ...lookupEntries }), ['from', 'to']);
+
 /**
  * The kernel's own look-up: the route that a packet to `to` would take.
  *
@@ -56,8 +60,8 @@ export async function getRoute(
   to: string,
   settings: { readonly from?: string; readonly iif?: LinkRef; readonly mark?: number } = {},
 ): Promise<Route> {
-  check(ip, to, 'getRoute');
-  const { from, iif, mark } = check(options({ from: optional(ip), iif: optional(linkRef), mark: optional(u32) }), settings, 'getRoute');
+  const { from, iif, mark } = check(lookupOptions, settings, 'getRoute');
+  check(lookupSchema, { ...settings, to }, 'getRoute');
   // IPv6 look-ups refuse RTM_F_LOOKUP_TABLE, and tell the table anyway.
   const lookup = { from, iif: iif === undefined ? undefined : await indexOf(scope, iif), mark, table: !to.includes(':') };
   const [answer] = await request(attachment(scope).socket, [encodeRouteGet(to, lookup)]);

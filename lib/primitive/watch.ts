@@ -1,3 +1,4 @@
+import { DumpInterruptedError } from '../errors.js';
 import { abortSignal, array, boolean, check, integer, oneOf, optional, options } from '../check.js';
 import { type WatchGroup, type WatchedObject, subscribe } from '../kernel/watch.js';
 import { listAddresses } from './address.js';
@@ -26,6 +27,8 @@ export interface WatchOptions {
   readonly signal?: AbortSignal;
 }
 
+const RESYNC_PAUSE_MILLISECONDS = 10;
+
 const allGroups = ['link', 'address', 'route', 'neighbor', 'rule'] as const;
 const schema = options({
   groups: optional(array(oneOf(...allGroups))),
@@ -53,10 +56,18 @@ const readers: Readonly<Record<WatchGroup, (scope: Scope) => Promise<readonly Wa
 export async function* watch(scope: Scope, settings: WatchOptions = {}): AsyncGenerator<KernelEvent, void, undefined> {
   const { groups = allGroups, resync = false, bufferSize, signal } = check(schema, settings, 'watch');
   const subscription = await subscribe(scope, groups, { bufferSize, signal });
-  const snapshot = async (): Promise<KernelEvent> => ({
-    type: 'snapshot',
-    objects: (await Promise.all(groups.map((group) => readers[group](scope)))).flat(),
-  });
+  const snapshot = async (): Promise<KernelEvent> => {
+    for (;;) {
+      try {
+        return { type: 'snapshot', objects: (await Promise.all(groups.map((group) => readers[group](scope)))).flat() };
+      } catch (error) {
+        // What was lost was lost in a storm, which may go on: there is time until it rests.
+        if (!(error instanceof DumpInterruptedError)) throw error;
+        if (signal?.aborted === true) return { type: 'overrun' };
+        await new Promise((resolve) => setTimeout(resolve, RESYNC_PAUSE_MILLISECONDS));
+      }
+    }
+  };
   try {
     // What changes while it is read is told again after it, and in the end the last news of each object counts.
     if (resync) yield await snapshot();
