@@ -26,6 +26,8 @@ async function pod(): Promise<Netns> {
       peer: { name: `x${index}`, addrGenMode: 'none', up: true },
     });
   }
+  // The kernel makes its IPv6 routes from a work queue, once the link has carrier: two local ones, and a multicast one for each link.
+  while ((await listRoutes(netns, { family: 'ipv6', table: 255 })).filter(({ dst }) => dst !== '::1/128').length < 6) await new Promise((resolve) => setTimeout(resolve, 1)); // prettier-ignore
   return netns;
 }
 async function oracle(netns: Netns, dst: string): Promise<Json[]> {
