@@ -194,7 +194,12 @@ export class Netns implements AsyncDisposable {
       ...settings,
       stdio: [...stdio, native().number(netns), 'pipe'],
     });
-    await running(child, command, report);
+    const handOver = holdBack(child, report);
+    try {
+      await running(child, command, report);
+    } finally {
+      setImmediate(handOver);
+    }
     return child;
   }
 
@@ -271,6 +276,30 @@ function stdioArray(stdio: StdioOptions | undefined): Exclude<StdioOptions, stri
   const given = typeof stdio === 'string' ? [stdio, stdio, stdio] : [...(stdio ?? [])];
   while (given.length < 3) given.push('pipe');
   return given;
+}
+
+/**
+ * A short program may have ended before the caller has its ChildProcess: nobody would hear of its end, and what it wrote would be
+ * thrown away, as Node does with the output of an ended child that nobody reads. Both wait until the caller could listen.
+ */
+function holdBack(child: ChildProcess, report: number): () => void {
+  const early: [event: string, ...details: unknown[]][] = [];
+  const emit = child.emit.bind(child) as (event: string, ...details: unknown[]) => boolean;
+  child.emit = ((event: string, ...details: unknown[]) => {
+    if (event !== 'exit' && event !== 'close') return emit(event, ...details);
+    early.push([event, ...details]);
+    return true;
+  }) as ChildProcess['emit'];
+  const outputs = child.stdio.filter((stream, index): stream is Readable => index !== report && stream !== null && stream !== undefined && 'resume' in stream && stream.readable); // prettier-ignore
+  const hold = (): void => undefined; // while somebody listens to 'readable', nothing flows
+  for (const output of outputs) output.on('readable', hold);
+  return () => {
+    for (const output of outputs) output.off('readable', hold);
+    delete (child as Partial<ChildProcess>).emit;
+    for (const event of early) emit(...event);
+    // As Node does it at the end of a child: its 'close' comes when the output has been read, be it by nobody.
+    if (early.length > 0) process.nextTick(() => outputs.forEach((output) => output.readable && output.resume()));
+  };
 }
 
 /** The launcher's report: closed by execve, or "<errno> <step>". */
