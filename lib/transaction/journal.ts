@@ -134,7 +134,7 @@ export class Journal {
   readonly #sync: (descriptor: number) => Promise<void> | void;
 
   constructor(readonly directory: string) {
-    this.#sync = inMemory(directory) ? fsyncSync : promisify(fsync);
+    this.#sync = inMemory(directory) ? (descriptor) => fsyncSync(descriptor) : promisify(fsync);
   }
 
   /**
@@ -151,7 +151,9 @@ export class Journal {
     if (label === undefined) {
       await this.#replace(nameOf(written), bytes);
     } else {
-      const labels = await acquire(this.directory, 'labels', { signal });
+      const labels = await acquire(this.directory, 'labels', { signal }).catch((error: unknown) => {
+        throw error instanceof PodtapError ? journalError(error.cause, 'be written', this.directory) : error;
+      });
       try {
         const [taken] = this.#labelled(label).filter((other) => !isStale(other.head));
         if (taken !== undefined) throw labelTaken(label, taken.head, this.#path(taken.name));
@@ -174,7 +176,7 @@ export class Journal {
     const written: Head = { format: FORMAT, id, bootId, cookie, netns, label, state: given.state ?? entry.state, created };
     const name = nameOf(written);
     const bytes = encode(written, body);
-    if (lstatSync(this.#path(name), { throwIfNoEntry: false }) === undefined) throw gone(this.#path(name));
+    if (this.#look(name) === undefined) throw gone(this.#path(name));
     await this.#replace(name, bytes);
     return this.#entry(written, body);
   }
@@ -227,6 +229,14 @@ export class Journal {
       code: 'ERR_JOURNAL_UNREADABLE',
       path: read.path,
     });
+  }
+
+  #look(name: string): Stats | undefined {
+    try {
+      return lstatSync(this.#path(name), { throwIfNoEntry: false });
+    } catch (error) {
+      throw journalError(error, 'be read', this.#path(name));
+    }
   }
 
   #path(name: string): string {
@@ -316,9 +326,8 @@ export class Journal {
   }
 
   #sweep(name: string, writer: number): void {
-    const path = this.#path(name);
-    const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found !== undefined && (!isAlive(writer) || Date.now() - found.mtimeMs > LONGEST_WRITE)) this.#discard(path);
+    const found = this.#look(name);
+    if (found !== undefined && (!isAlive(writer) || Date.now() - found.mtimeMs > LONGEST_WRITE)) this.#discard(this.#path(name));
   }
 
   #discard(path: string): void {
