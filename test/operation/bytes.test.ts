@@ -271,7 +271,7 @@ function captured(trace: string): Sent[][] {
       continue;
     }
     flush();
-    const [, pid, call] = /^(\d+) (\w+)\(/.exec(line) ?? [];
+    const [, pid, call] = /^(\d+) +(\w+)\(/.exec(line) ?? [];
     if (call === 'execve') programs.set(pid!, (current = []));
     else if (call === 'sendmsg') current = programs.get(pid!)!;
   }
@@ -316,7 +316,8 @@ await t.test('requests as the tools send them', async (t) => {
     '-c',
     `${script}\n:`,
   ];
-  await run(netns, 'strace', args);
+  const { status, stderr } = await run(netns, 'strace', args);
+  t.equal(status, 0, stderr);
   const [shell, ...programs] = captured(readFileSync(file, 'latin1'));
   t.strictSame(shell, []);
   t.equal(programs.length, rows.length);

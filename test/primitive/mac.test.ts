@@ -14,7 +14,7 @@ import {
 } from 'podtap';
 import { createLab, ping } from 'podtap/lab';
 import { startGuest } from '../support/guest.js';
-import { ip, ipJson, sh } from '../support/oracle.js';
+import { ip, ipJson, settled, sh } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
 
 const old = '02:00:00:00:00:22';
@@ -28,7 +28,7 @@ async function pod(): Promise<Netns> {
     addresses: ['10.0.0.2/24', 'fd00::2/64'],
     peer: { name: 'x', addrGenMode: 'none', up: true },
   });
-  return netns;
+  return settled(netns);
 }
 async function macOf(netns: Netns, name: string): Promise<string | undefined> {
   return (await ipJson(netns, `link show dev ${name}`))[0]?.address as string;
