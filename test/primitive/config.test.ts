@@ -17,7 +17,7 @@ async function pod(): Promise<Netns> {
     addrGenMode: 'none',
     up: true,
     addresses: ['10.9.0.1/24', 'fd09::1/64'],
-    peer: { name: 'x1', up: true },
+    peer: { name: 'x1', addrGenMode: 'none', up: true },
   });
   await ip(
     netns,
