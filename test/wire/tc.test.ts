@@ -4,7 +4,14 @@ import fc from 'fast-check';
 import t from 'tap';
 import { type Action, actionKinds } from '../../lib/wire/action.js';
 import { formatControl, parseControl } from '../../lib/wire/control.js';
-import { formatFilterParent, formatHandle, formatU32Handle, parseFilterParent, parseHandle, parseU32Handle } from '../../lib/wire/handle.js';
+import {
+  formatFilterParent,
+  formatHandle,
+  formatU32Handle,
+  parseFilterParent,
+  parseHandle,
+  parseU32Handle,
+} from '../../lib/wire/handle.js';
 import { NLM_F_DUMP } from '../../lib/wire/message.js';
 import {
   type Filter,
