@@ -20,7 +20,7 @@ import { type Action, actions } from '../action.js';
 import { formatHandle, parseHandle } from '../handle.js';
 import { filterFlags, sentFlags } from './flags.js';
 
-/** Ports, VLANs and what else is read from packets stands in their byte order; MPLS labels, connection marks and hashes in the host's. */
+/** Ports, EtherTypes and what else is read from packets stands in their byte order; VLANs, MPLS labels, connection marks and hashes in the host's. */
 export const flowerTable = table('TCA_FLOWER', {
   classid: [1, u32],
   indev: [2, string],
@@ -44,7 +44,7 @@ export const flowerTable = table('TCA_FLOWER', {
   key_udp_src: [20, be16],
   key_udp_dst: [21, be16],
   flags: [22, filterFlags],
-  key_vlan_id: [23, be16],
+  key_vlan_id: [23, u16],
   key_vlan_prio: [24, u8],
   key_vlan_eth_type: [25, be16],
   key_enc_key_id: [26, be32],
@@ -98,7 +98,7 @@ export const flowerTable = table('TCA_FLOWER', {
   key_ip_tos_mask: [74, u8],
   key_ip_ttl: [75, u8],
   key_ip_ttl_mask: [76, u8],
-  key_cvlan_id: [77, be16],
+  key_cvlan_id: [77, u16],
   key_cvlan_prio: [78, u8],
   key_cvlan_eth_type: [79, be16],
   key_enc_ip_tos: [80, u8],
