@@ -10,6 +10,7 @@ import {
   mapped,
   nest,
   nested,
+  repeated,
   string,
   table,
   u16,
@@ -19,6 +20,17 @@ import {
 import { type Action, actions } from '../action.js';
 import { formatHandle, parseHandle } from '../handle.js';
 import { filterFlags, sentFlags } from './flags.js';
+
+/** The kernel tells these nests without NLA_F_NESTED, and does not take them so. */
+const tunnelOptions = nested(
+  table('TCA_FLOWER_KEY_ENC_OPTS', {
+    geneve: [1, repeated(nest)],
+    vxlan: [2, repeated(nest)],
+    erspan: [3, repeated(nest)],
+    gtp: [4, repeated(nest)],
+    pfcp: [5, repeated(nest)],
+  }),
+);
 
 /** Ports, EtherTypes and what else is read from packets stands in their byte order; VLANs, MPLS labels, connection marks and hashes in the host's. */
 export const flowerTable = table('TCA_FLOWER', {
@@ -105,8 +117,8 @@ export const flowerTable = table('TCA_FLOWER', {
   key_enc_ip_tos_mask: [81, u8],
   key_enc_ip_ttl: [82, u8],
   key_enc_ip_ttl_mask: [83, u8],
-  key_enc_opts: [84, nest],
-  key_enc_opts_mask: [85, nest],
+  key_enc_opts: [84, tunnelOptions],
+  key_enc_opts_mask: [85, tunnelOptions],
   in_hw_count: [86, u32],
   key_port_src_min: [87, be16],
   key_port_src_max: [88, be16],
