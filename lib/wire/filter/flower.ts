@@ -152,6 +152,9 @@ type FieldsOf<T> = T extends Table<infer F> ? F : never;
 /**
  * What a packet must have, by the names of TCA_FLOWER_KEY_*: `eth_dst`, `eth_type`, `ip_proto`, `ipv4_src`, `ipv4_src_mask`, `tcp_dst`,
  * `vlan_id`, `arp_op`, ... A key without its mask must be equal. What stands in the packet in more than one byte is a number in its order.
+ *
+ * A key counts only with those that lead to it: `ip_proto` with `eth_type` (absent in a request: the filter's protocol, as tc(8) has it) or
+ * `vlan_eth_type`, ports with `ip_proto`. The kernel passes over others, and so matches more than was asked for.
  */
 export type FlowerKeys = {
   readonly [N in keyof FieldsOf<typeof flowerTable> as N extends `key_${infer K}` ? K : N extends 'l2_miss' ? N : never]?: NonNullable<
