@@ -54,6 +54,10 @@ export async function listFilters(scope: Scope, link: LinkRef, parent = 'ingress
 /**
  * Adds a filter. Give it a priority and a handle: without them the kernel chooses, and adding it again makes a second one.
  *
+ * u32's handles begin with a table, which the kernel numbers through the whole qdisc, ingress and egress of clsact alike: '800:' is that of
+ * the first priority or hook that has u32 filters, '801:' the next one made, and numbers are not soon used again. For any but the first
+ * give the node alone: '::800'. Adding that again is ENOSPC.
+ *
  * Like `tc filter add dev LINK ingress protocol all pref 1 handle 800::800 u32 match u32 0 0 action mirred egress redirect dev TAP`.
  * tc-u32(8), tc-matchall(8), tc-flower(8), tc-bpf(8), tc-mirred(8).
  * @throws NetlinkError EEXIST: it is there; UnsupportedError: the kernel lacks the classifier or the action
