@@ -154,15 +154,15 @@ export const filterAdd: OperationKind<FilterAdd> = {
 
 /**
  * As tc(8) sends them: empty ones too, without which classifiers refuse; and flower's eth_type, without which the kernel passes over
- * ip_proto and whatever else is found behind it, and matches every packet of the protocol. Of frames with VLANs it tells the innermost
- * EtherType, and wants the outermost, which is the protocol.
+ * ip_proto and whatever else is found behind it, and matches every packet of the protocol. Of frames with VLANs, or of PPPoE, it tells the
+ * innermost EtherType, and wants the outermost, which is the protocol.
  */
 function sentOptions(kind: string, protocol: string, given: Filter['options']): Filter['options'] {
   if (given instanceof Uint8Array || !Object.hasOwn(kinds, kind)) return given;
   if (kind !== 'flower' || protocol === 'all') return given ?? {};
   const flower = (given ?? {}) as FlowerOptions;
-  const tagged = Object.keys(flower.keys ?? {}).some((name) => /^c?vlan_/.test(name));
-  const eth_type = (tagged ? undefined : flower.keys?.eth_type) ?? filterProtocols.number(protocol);
+  const wrapped = Object.keys(flower.keys ?? {}).some((name) => /^(c?vlan|pppoe|ppp)_/.test(name));
+  const eth_type = (wrapped ? undefined : flower.keys?.eth_type) ?? filterProtocols.number(protocol);
   return { ...flower, keys: { ...flower.keys, eth_type } };
 }
 
@@ -177,6 +177,13 @@ export const filterDelete: OperationKind<FilterDelete> = {
         handle: optional(text),
         kind: optional(text),
         chain: optional(u32),
+        // of one that was listed
+        object: asRead,
+        ifindex: asRead,
+        options: asRead,
+        actions: asRead,
+        statistics: asRead,
+        unknown: asRead,
       }),
       v.check(
         ({ kind, handle }) => handle === undefined || goodHandle(kind, handle),
@@ -185,7 +192,10 @@ export const filterDelete: OperationKind<FilterDelete> = {
     ),
   }),
   links: ({ link }) => [link],
-  requests: ({ link, filter }, find) => [netlink(encodeFilter(RTM_DELTFILTER, NLM_F_ACK, { ...filter, ifindex: find(link) }))],
+  requests: ({ link, filter: { parent, protocol, priority, handle, kind, chain } }, find) => {
+    const which = Object.entries({ protocol, priority, handle, kind, chain }).filter(([, value]) => value !== undefined);
+    return [netlink(encodeFilter(RTM_DELTFILTER, NLM_F_ACK, { parent, ...Object.fromEntries(which), ifindex: find(link) }))];
+  },
   command: ({ link, filter }) => words('tc', 'filter', 'delete', 'dev', device(link), ...placeWords(filter), filter.kind),
 };
 

@@ -29,7 +29,7 @@ export async function addQdisc(scope: Scope, link: LinkRef, qdisc: QdiscRequest)
   await run(scope, 'addQdisc', [{ op: 'qdisc.add', link, qdisc }]);
 }
 
-/** Deletes a qdisc, with every filter on it. Like `tc qdisc delete dev LINK ingress`. Resolves false where there was none. */
+/** Deletes a qdisc, given as it was listed or by its place alone, with every filter on it. Like `tc qdisc delete dev LINK ingress`. Resolves false where there was none. */
 export async function deleteQdisc(scope: Scope, link: LinkRef, qdisc: QdiscDelete['qdisc']): Promise<boolean> {
   // The kernel says EINVAL where there is no qdisc at that place; a malformed request is refused before it is sent.
   return deleted(run(scope, 'deleteQdisc', [{ op: 'qdisc.delete', link, qdisc }]), 'EINVAL');
@@ -72,7 +72,7 @@ export async function addFilter(scope: Scope, link: LinkRef, filter: FilterReque
   await run(scope, 'addFilter', [{ op: 'filter.add', link, filter }]);
 }
 
-/** Deletes a filter; without a handle all of that priority, without a priority all at that place. Like `tc filter delete dev LINK ingress ...`. Resolves false where there was none. */
+/** Deletes a filter, given as it was listed, or by its place: without a handle all of that priority, without a priority all at that place. Like `tc filter delete dev LINK ingress ...`. Resolves false where there was none. */
 export async function deleteFilter(scope: Scope, link: LinkRef, filter: FilterDelete['filter']): Promise<boolean> {
   return deleted(run(scope, 'deleteFilter', [{ op: 'filter.delete', link, filter }]), 'EINVAL');
 }
