@@ -211,11 +211,14 @@ const unknown = fc.constant([{ type: 999, data: new Uint8Array([1, 2]) }]);
 const bytes = fc.uint8Array({ minLength: 4, maxLength: 16 });
 const fraction = fc.integer({ min: 1, max: 0xfffffffe }).map((share) => share / 2 ** 32);
 
+/** Of others the kernel tells one less than it was told. */
+const codelTime = fc.nat({ max: 0x1ffffff }).map((number) => number * 128);
+
 const qdiscOptions: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   pfifo: fc.record({ limit: u32 }, { noNullPrototype: true }),
   prio: fc.record({ bands: u32, priomap: fc.array(fc.nat({ max: 255 }), { minLength: 16, maxLength: 16 }) }, { noNullPrototype: true }),
   fq_codel: fc
-    .record({ target: u32 })
+    .record({ target: codelTime })
     .chain((target) =>
       some({ limit: u32, flows: u32, ecn: u32, ce_threshold_mask: fc.constant(3) }).map((more) => ({ ...target, ...more })),
     ),
@@ -397,7 +400,7 @@ const filterOptions: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
             ct_state: u16,
             ct_labels: fc.uint8Array({ minLength: 16, maxLength: 16 }),
             enc_key_id: u32,
-            enc_opts: bytes,
+            enc_opts: some({ geneve: fc.array(bytes, { minLength: 1, maxLength: 2 }), vxlan: fc.tuple(bytes), unknown }),
             port_dst_max: u16,
             l2_miss: fc.constant(1),
             enc_flags_mask: u32,
