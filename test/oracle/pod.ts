@@ -1,6 +1,6 @@
 // Pods of many kinds: as values (plain JSON, drawn by fast-check, so that a failure shrinks and is replayed), and in namespaces.
 import fc from 'fast-check';
-import { Netns, getLink, listAddresses, listRoutes } from 'podtap';
+import { Netns, listAddresses, listRoutes } from 'podtap';
 import { run } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
 
@@ -410,7 +410,6 @@ export async function build(pod: Pod): Promise<Built> {
   try {
     await shell(node, nodeScript(pod, netns.path!));
     await shell(netns, podScript(pod));
-    for (const name of pod.eth1 === null ? ['eth0'] : ['eth0', 'eth1']) await running(netns, name);
     await settle(netns);
     await settle(node);
   } catch (error) {
@@ -471,8 +470,10 @@ export function podScript(pod: Pod): string {
       ...(ipv6 === 'none' ? [`link set ${name} addrgenmode none`] : []),
       `link set ${name} up`,
     ]);
+    // What comes with the carrier: it sets net.ipv6.conf.eth0.mtu once more, and makes that address.
+    script += `until ip -o link show dev ${name} | grep -q 'state UP'; do sleep 0.01; done\n`;
     if (ipv6 === 'eui64' || ipv6 === 'stable_secret')
-      script += `until ip -6 -o address show dev ${name} | grep -q fe80; do sleep 0.01; done\n`;
+      script += `until ip -6 -o address show dev ${name} | grep fe80 | grep -qv tentative; do sleep 0.01; done\n`;
     script += set(name, 'ipv6.conf.accept_dad', 1);
     for (const [key, value] of Object.entries(one.sysctls)) script += set(name, key, value);
   }
@@ -507,39 +508,22 @@ export function podScript(pod: Pod): string {
   return script;
 }
 
-/** Until frames cross it. */
-async function running(netns: Netns, name: string): Promise<void> {
-  await poll(async () => (await getLink(netns, name))?.operstate === 'UP', 5000, `${name} is not running`);
-}
-
 /**
  * Until nothing is in the kernel's work queues any more that would change a dump: the local route of an IPv6 address comes a moment
  * after the address. An address that is tentative is not waited for.
  */
 export async function settle(netns: Netns): Promise<void> {
-  await poll(
-    async () => {
-      const addresses = await listAddresses(netns, { family: 'ipv6' });
-      const routes = await listRoutes(netns, { family: 'ipv6', table: RT_TABLE_LOCAL });
-      const local = new Set(routes.filter(({ type }) => type === 'local').map(({ dst, dev }) => `${dst} ${dev}`));
-      return addresses.every(
-        ({ address, ifindex, flags = [] }) =>
-          flags.includes('tentative') || flags.includes('dadfailed') || local.has(`${address.replace(/\/\d+$/, '/128')} ${ifindex}`),
-      );
-    },
-    2000,
-    undefined,
-  );
+  const end = performance.now() + 2000;
+  while (!(await settled(netns)) && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 2));
 }
 const RT_TABLE_LOCAL = 255;
 
-async function poll(done: () => Promise<boolean>, milliseconds: number, complaint: string | undefined): Promise<void> {
-  const end = performance.now() + milliseconds;
-  while (!(await done())) {
-    if (performance.now() > end) {
-      if (complaint === undefined) return; // the dump will tell
-      throw new Error(complaint);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
+async function settled(netns: Netns): Promise<boolean> {
+  const addresses = await listAddresses(netns, { family: 'ipv6' });
+  const routes = await listRoutes(netns, { family: 'ipv6', table: RT_TABLE_LOCAL });
+  const local = new Set(routes.filter(({ type }) => type === 'local').map(({ dst, dev }) => `${dst} ${dev}`));
+  return addresses.every(
+    ({ address, ifindex, flags = [] }) =>
+      flags.includes('tentative') || flags.includes('dadfailed') || local.has(`${address.replace(/\/\d+$/, '/128')} ${ifindex}`),
+  );
 }
