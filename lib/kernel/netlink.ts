@@ -8,6 +8,7 @@ import { errnoCode, errnoMessage } from '../wire/errno.js';
 import { type Ack, decodeAck, explain } from '../wire/error.js';
 import { typeName } from '../wire/families.js';
 import { type Message, NLMSG_DONE, NLMSG_ERROR, NLM_F_DUMP_INTR, eachMessage } from '../wire/message.js';
+import { die, gate } from './gate.js';
 import { system } from './system.js';
 
 /** What the kernel answered to one request: objects; acknowledgements and the ends of dumps are not among them. */
@@ -69,12 +70,21 @@ export async function dumps(socket: Descriptor, requests: readonly Uint8Array[],
   }
 }
 
-async function trip(
-  socket: Descriptor,
-  requests: readonly Uint8Array[],
-  visit: (message: Message, from: Bytes) => void,
-  signal: AbortSignal | undefined,
-): Promise<Trip> {
+type Visit = (message: Message, from: Bytes) => void;
+
+async function trip(socket: Descriptor, requests: readonly Uint8Array[], visit: Visit, signal: AbortSignal | undefined): Promise<Trip> {
+  const fate = gate?.(requests.map(nameOf));
+  if (fate === undefined) return exchange(socket, requests, visit, signal);
+  const { at, how, errno } = fate;
+  const hit = requests[at]!;
+  if (at > 0) await exchange(socket, requests.slice(0, at), visit, signal);
+  if (how === 'killed') return die();
+  if (how === 'refused') throw refusal(hit, at, { errno });
+  await exchange(socket, [hit], () => undefined, signal).catch(() => undefined);
+  throw transportError(hit, at, errno, 'recvmsg');
+}
+
+async function exchange(socket: Descriptor, requests: readonly Uint8Array[], visit: Visit, signal: AbortSignal | undefined): Promise<Trip> {
   signal?.throwIfAborted();
   const messages = requests.length === 1 ? requests[0]! : concatenate(requests);
   const started = performance.now();

@@ -2,6 +2,7 @@
 import { PodtapError, invalidArgument } from '../errors.js';
 import { type Descriptor, native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
+import { pass } from './gate.js';
 import { type Netns, attachment } from './netns.js';
 import { system } from './system.js';
 
@@ -20,13 +21,17 @@ export function sysctlPath(key: string): { directory: string; path: string } {
 
 export async function readSysctl(netns: Netns, key: string): Promise<string> {
   const { directory, path } = sysctlPath(key);
-  const value = await withDirectory(netns, key, directory, (opened) => native().sysctlRead(opened, path));
+  const value = await withDirectory(netns, key, directory, (opened) =>
+    pass(`read ${key}`, () => native().sysctlRead(opened, path), { syscall: 'read', path }),
+  );
   return value.replace(/\n$/, '');
 }
 
 export async function writeSysctl(netns: Netns, key: string, value: string): Promise<void> {
   const { directory, path } = sysctlPath(key);
-  await withDirectory(netns, key, directory, (opened) => native().sysctlWrite(opened, path, value));
+  await withDirectory(netns, key, directory, (opened) =>
+    pass(`write ${key}`, () => native().sysctlWrite(opened, path, value), { syscall: 'write', path }),
+  );
 }
 
 async function withDirectory<T>(netns: Netns, key: string, name: string, act: (directory: Descriptor) => Promise<T>): Promise<T> {

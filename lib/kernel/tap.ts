@@ -4,6 +4,7 @@ import { PodtapError } from '../errors.js';
 import { type Descriptor, type SystemFailure, type TunSpec, native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_TUN_EXCL, IFF_VNET_HDR, TUN_F } from '../wire/tun.js';
+import { pass } from './gate.js';
 import { findLink } from './link.js';
 import { type Netns, attachment } from './netns.js';
 import { Writing, batches, failure } from './queue.js';
@@ -327,7 +328,8 @@ export interface OpenedTun {
 
 /** Makes or opens a TAP; every ioctl in one trip. */
 export function openTun(netns: Netns, spec: TunSpec): Promise<OpenedTun> {
-  return system(native().tunOpen(attachment(netns).netns, spec), tunFailure);
+  const open = (): Promise<OpenedTun> => native().tunOpen(attachment(netns).netns, spec);
+  return system(pass(`TUNSETIFF ${spec.name}`, open, { syscall: 'ioctl(TUNSETIFF)' }, closeTun), tunFailure);
 }
 
 /**

@@ -44,6 +44,8 @@ const probes = {
   tbf: kernel('tc qdisc add dev v0 root tbf rate 1mbit burst 10kb latency 10ms'),
   u32_mark: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress u32 match mark 5 0xff classid 1:1'),
 
+  u32: kernel('tc qdisc add dev v0 ingress; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action mirred egress mirror dev v1'),
+
   encap_ip: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap ip id 5 dst 10.1.1.1 dev v0'),
   encap_mpls: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap mpls 100 dev v0'),
   encap_seg6: kernel('ip link set v0 up; ip -6 route add fd09::/16 encap seg6 mode encap segs fd00::7 dev v0'),
