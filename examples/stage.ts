@@ -1,5 +1,7 @@
 // What every scene stands on: a title, numbered steps with the commands they stand for, and what must have been seen.
 import { inspect } from 'node:util';
+import type { Netns } from 'podtap';
+import { ping } from 'podtap/lab';
 
 let steps = 0;
 
@@ -17,6 +19,14 @@ export async function step<T>(what: string, commands: readonly string[], act: ()
 export function show(label: string, value: unknown): void {
   const text = typeof value === 'string' ? value : inspect(value, { compact: true, breakLength: 100 });
   console.log(`   ${label}: ${text}`);
+}
+
+/** Pings until there is an answer, for ten seconds at most: the kernel may take one to notice that a wire was plugged in. */
+export async function answers(from: Netns, address: string): Promise<boolean> {
+  for (const deadline = Date.now() + 10_000; Date.now() < deadline;) {
+    if ((await ping(from, address)).received > 0) return true;
+  }
+  return false;
 }
 
 /** Ends the scene with an error unless it was seen. */

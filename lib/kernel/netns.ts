@@ -263,8 +263,8 @@ function place(ref: NetnsRef): string {
 }
 
 let boot: string | undefined;
-/** At once: of node:fs/promises a worker that is terminated meanwhile would leave the descriptor behind. */
-function readBootId(): string {
+/** Which run of the kernel this is. At once: of node:fs/promises a worker that is terminated meanwhile would leave the descriptor behind. */
+export function readBootId(): string {
   // Not imported either: an import of node:fs takes every getter it has, and these bring the streams.
   return (boot ??= process.getBuiltinModule('node:fs').readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 }

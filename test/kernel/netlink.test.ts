@@ -337,8 +337,12 @@ await t.test('a warning that comes with a success is not lost', { skip: requires
   writer.setU32(0, writer.length);
   const warned: Error[] = [];
   const keep = (warning: Error): void => void warned.push(warning);
-  process.on('warning', keep);
-  t.teardown(() => process.off('warning', keep));
+  const printers = process.listeners('warning');
+  process.removeAllListeners('warning').on('warning', keep);
+  t.teardown(() => {
+    process.off('warning', keep);
+    for (const print of printers) process.on('warning', print);
+  });
   await request(socketOf(netns), [encodeLinkGet('lo'), writer.finish()]);
   t.ok(await until(() => warned.length > 0));
   t.match(warned, [{ name: 'NetlinkWarning', message: /^RTM_NEWTCLASS: .*quantum of class 10001 is big/ }]);
