@@ -151,7 +151,7 @@ function load(): NativeAddon {
   if (process.platform !== 'linux') throw new UnsupportedError(`podtap needs Linux; this is ${process.platform}`, { feature: 'linux' });
   const require = createRequire(import.meta.url);
   const bindings = require('bindings') as (options: object) => NativeAddon;
-  const root = fileURLToPath(new URL('../../', import.meta.url)); // from dist/lib
+  const root = fileURLToPath(new URL('../../', import.meta.url)); // from dist/lib and dist/bundle
   return bindings({
     bindings: 'podtap.node',
     module_root: root,

@@ -1,5 +1,4 @@
-import { type ChildProcess, type SpawnOptions, type StdioOptions, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import type { ChildProcess, SpawnOptions, StdioOptions } from 'node:child_process';
 import { readdir, readlink, stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import * as v from 'valibot';
@@ -191,6 +190,8 @@ export class Netns implements AsyncDisposable {
       );
     const stdio = stdioArray(settings.stdio);
     const [inside, report] = [stdio.length, stdio.length + 1];
+    // Not imported: with node:net and all of Node's streams behind it, it would be a third of what importing podtap costs.
+    const { spawn } = process.getBuiltinModule('node:child_process');
     const child = spawn(helperPath('podtap-launcher'), [String(inside), String(report), command, ...args], {
       ...settings,
       stdio: [...stdio, native().number(netns), 'pipe'],
@@ -270,7 +271,8 @@ function place(ref: NetnsRef): string {
 let boot: string | undefined;
 /** Which run of the kernel this is. At once: of node:fs/promises a worker that is terminated meanwhile would leave the descriptor behind. */
 export function readBootId(): string {
-  return (boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+  // Not imported either: an import of node:fs takes every getter it has, and these bring the streams.
+  return (boot ??= process.getBuiltinModule('node:fs').readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 }
 
 function stdioArray(stdio: StdioOptions | undefined): Exclude<StdioOptions, string> {

@@ -20,8 +20,8 @@ import {
   setLink,
   setSysctl,
   watch,
-} from '../../dist/lib/index.js';
-import { createLab, ping, runGuest } from '../../dist/lib/lab/index.js';
+} from 'podtap';
+import { createLab, ping, runGuest } from 'podtap/lab';
 
 const lab = await createLab({
   nodes: { client: {}, pod: {} },

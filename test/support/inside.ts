@@ -46,7 +46,7 @@ export function fixture(
   options: { readonly env?: NodeJS.ProcessEnv; readonly nodeArgs?: readonly string[]; readonly killedAfter?: number } = {},
 ): Promise<Ended> {
   const { env, nodeArgs = [], killedAfter } = options;
-  const child = spawn(process.execPath, [...nodeArgs, join(root, 'dist/test', file), ...args], {
+  const child = spawn(process.execPath, ['--conditions=podtap-source', ...nodeArgs, join(root, 'dist/test', file), ...args], {
     // Not under tap's loaders, which would follow it into every child.
     env: { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|_?TAP)/.test(name))), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -118,7 +118,7 @@ function isRoot(): boolean {
   return process.getuid?.() === 0 && existsSync(map) && /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync(map, 'latin1'));
 }
 
-// node --require test/support/netns.cjs dist/test/support/requires.js dummy vlan: those that are there.
+// node --conditions=podtap-source --require test/support/netns.cjs dist/test/support/requires.js dummy vlan: those that are there.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const asked = process.argv.slice(2).filter((name): name is Feature => name in probes);
   process.stdout.write(JSON.stringify(asked.filter((feature) => requires(feature) === false)));
