@@ -145,6 +145,7 @@ export class Netns implements AsyncDisposable {
 
   /** Every namespace that a process lives in or a name of ip-netns(8) stands for, as far as this process may see. Like lsns(8) with `ip netns list`. */
   static async list(): Promise<readonly { readonly inode: bigint; readonly path?: string; readonly pids: readonly number[] }[]> {
+    native(); // says so on another OS
     const found = new Map<bigint, { inode: bigint; path?: string; pids: number[] }>();
     const entry = (inode: bigint): { inode: bigint; path?: string; pids: number[] } => {
       const known = found.get(inode) ?? { inode, pids: [] };

@@ -62,6 +62,7 @@ const unordered = /^[0-9a-f:.]+ dev \S+ /;
 
 /** Everything, but for what changes by itself: timers, carriers, and addresses that the kernel makes up. */
 async function state(netns: Netns): Promise<string[]> {
+  await settled(netns);
   const { stdout, stderr } = await run(netns, 'sh', ['-c', looks]);
   if (stderr !== '') throw new Error(stderr);
   const lines = stdout
@@ -163,10 +164,10 @@ const groups: Readonly<Record<string, { features?: readonly Feature[]; from?: ()
         arp: false,
       }),
       set({ alias: '', promiscuous: false, allMulticast: false, arp: true }),
-      set({ addrGenMode: 'eui64' }, 'x1'),
       set({ up: false }),
       set({ up: true, addrGenMode: 'none' }),
       set({ up: false }, 'x1'),
+      set({ addrGenMode: 'eui64' }, 'x1'),
       set({ up: true, addrGenMode: 'none', master: null }, 'x1'),
       set({ name: 'renamed' }, 'eth1'),
       { op: 'link.set', link: 2, change: { mtu: 1350 } }, // by its index

@@ -8,6 +8,7 @@ import {
   createVeth,
   flushAddresses,
   getLink,
+  listLinks,
   setLink,
   setNeighbor,
   watch,
@@ -119,8 +120,7 @@ await t.test('what is refused, and that nothing changes then', { skip: requires(
   await using netns = await pod();
   await createVeth(netns, 'port', { up: true, peer: { name: 'y', up: true } });
   await bridgeEnslave(netns, { bridge: 'br0', ports: ['port'] });
-  const macs = async (): Promise<unknown[]> =>
-    (await ipJson(netns, 'link show')).map(({ ifname, address, flags }) => [ifname, address, flags]);
+  const macs = async (): Promise<unknown[]> => (await listLinks(netns)).map(({ name, mac, up, master }) => ({ name, mac, up, master }));
   const before = await macs();
   await t.rejects(cloneMac(netns, { from: 'eth0', to: 'port' }), {
     name: 'PodtapError',

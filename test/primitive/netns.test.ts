@@ -155,7 +155,7 @@ await t.test('an open handle pins the namespace, and its links', async (t) => {
   t.equal((await getLink(there, 'far'))?.kind, 'veth');
   await there.close();
   // The kernel takes a namespace down at leisure.
-  for (let tries = 0; tries < 200 && (await getLink(here, 'near')) !== undefined; tries++)
+  for (let tries = 0; tries < 1000 && (await getLink(here, 'near')) !== undefined; tries++)
     await new Promise((done) => setTimeout(done, 10));
   t.equal(await getLink(here, 'near'), undefined);
 });
