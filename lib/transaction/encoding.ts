@@ -94,7 +94,7 @@ function fromJson(json: unknown, at: Step[]): Value {
     at.push(key);
     refusePrototype(key, at);
     if (key.startsWith('$') && !key.startsWith('$$')) {
-      const tag = Object.hasOwn(tags, key) ? tags[key] : undefined;
+      const tag = tags[key];
       if (tag === undefined || entries.length !== 1) throw new EncodingError(`'${key}' is no kind of value`, at);
       const tagged = tag(item, at);
       at.pop();

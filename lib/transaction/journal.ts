@@ -1,16 +1,14 @@
 // The journal: a file for each transaction, from before its first change until it is undone, so that another process can undo it
 // after a crash. It knows nothing of what it keeps.
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import {
   type Stats,
   closeSync,
   constants,
   fsync,
   fsyncSync,
-  fstatSync,
   lstatSync,
   openSync,
-  readSync,
   readdirSync,
   renameSync,
   statfsSync,
@@ -20,25 +18,17 @@ import {
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import * as v from 'valibot';
-import { type Schema, abortSignal, check, oneOf, optional, options } from '../check.js';
-import { PodtapError, invalidArgument } from '../errors.js';
+import { abortSignal, check, optional, options } from '../check.js';
+import { PodtapError } from '../errors.js';
 import { readBootId } from '../kernel/netns.js';
-import { journalDirectory, octal } from './directory.js';
-import { EncodingError, decodeValue, encodeValue } from './encoding.js';
+import { journalDirectory } from './directory.js';
+import { ENTRY_NAME, type EntryState, FORMAT, type Head, LARGEST, LARGEST_HEAD, bootId, cookie, decode, decodeHead, encode, label, nameOf, namespacePrefix, netns, state } from './entry.js'; // prettier-ignore
 import { journalError } from './failure.js';
+import { type Unreadable, readContent } from './file.js';
 import { LOCK_SUFFIX, acquire } from './lock.js';
 
-// A file is three lines: 'podtap journal 1 ' with the SHA-256 of what follows; what the entry is, in JSON; its body, in the JSON of
-// encoding.ts. Its name is made of what the second line says: <boot id>-<cookie or 'none'>-<id>.entry.
-
-const FORMAT = 1;
-/** Of a file, in bytes. A pod's images are some KiB, those of 10,000 routes 2 MiB. */
-export const LARGEST = 8 * 1024 * 1024;
-/** Of the first two lines; `netns` and `label` are bounded. */
-const LARGEST_HEAD = 32 * 1024;
-const ENTRY_NAME = /^[0-9a-f]{32}-(\d{1,20}|none)-[0-9a-f]{16}\.entry$/;
-
-export type EntryState = 'applying' | 'applied' | 'undoing';
+export type { EntryState } from './entry.js';
+export type { Unreadable } from './file.js';
 
 export interface Entry {
   readonly id: string;
@@ -66,27 +56,6 @@ export interface NewEntry {
   readonly body: unknown;
 }
 
-export interface Unreadable {
-  readonly path: string;
-  readonly reason: string;
-}
-
-const MOST_LABEL = 256;
-const MOST_PATH = 4096;
-
-const bootId = v.pipe(v.string('must be a boot id'), v.regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'must be a boot id'));
-const state: Schema<EntryState> = oneOf('applying', 'applied', 'undoing');
-const netns = v.pipe(v.string('must be a path'), v.maxLength(MOST_PATH, `must have at most ${MOST_PATH} characters`));
-const label = v.pipe(
-  v.string('must be a string'),
-  v.minLength(1, 'must not be empty'),
-  v.maxLength(MOST_LABEL, `must have at most ${MOST_LABEL} characters`),
-);
-const cookie = v.pipe(
-  v.bigint('must be a bigint'),
-  v.check((value) => value >= 0n && value < 1n << 64n, 'must fit in 64 bits'),
-);
-
 const newEntry = options({
   bootId,
   cookie: optional(cookie),
@@ -97,26 +66,6 @@ const newEntry = options({
 });
 const change = options({ state: optional(state), body: optional(v.unknown()) });
 const settings = options({ signal: optional(abortSignal) });
-
-/** The second line. */
-const head = v.object({
-  format: v.literal(FORMAT),
-  id: v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/)),
-  bootId,
-  cookie: v.optional(
-    v.pipe(
-      v.string(),
-      v.regex(/^(0|[1-9]\d{0,19})$/),
-      v.transform((digits) => BigInt(digits)),
-      cookie,
-    ),
-  ),
-  netns,
-  label: v.optional(label),
-  state,
-  created: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
-});
-type Head = v.InferOutput<typeof head>;
 
 /**
  * The journal in that directory; see `journalDirectory` for the default, and for what is refused.
@@ -281,7 +230,7 @@ export class Journal {
     return this.#names().flatMap((name) => {
       const content = ENTRY_NAME.test(name) ? readContent(this.#path(name), LARGEST, LARGEST_HEAD) : undefined;
       if (content === undefined || 'reason' in content) return [];
-      const head = decodeHead(content.bytes.toString('utf8').split('\n', 2)[1] ?? '');
+      const head = decodeHead(content.bytes);
       return head?.label === label && nameOf(head) === name ? [{ name, head }] : [];
     });
   }
@@ -339,15 +288,7 @@ export class Journal {
   }
 }
 
-// ------------------------------------------------------------------ names
-
-function namespacePrefix(bootId: string, cookie: bigint | undefined): string {
-  return `${bootId.replaceAll('-', '')}-${cookie ?? 'none'}-`;
-}
-
-function nameOf(entry: { readonly bootId: string; readonly cookie?: bigint | undefined; readonly id: string }): string {
-  return `${namespacePrefix(entry.bootId, entry.cookie)}${entry.id}.entry`;
-}
+// ------------------------------------------------------------------ files
 
 const TEMPORARY_NAME = /^tmp-(\d{1,10})-[0-9a-f]{16}$/;
 /** Milliseconds after which a writer is dead even if a process has its number. */
@@ -366,97 +307,6 @@ function isAlive(pid: number): boolean {
   }
 }
 
-function isStale(entry: { readonly bootId: string }): boolean {
-  return entry.bootId !== readBootId();
-}
-
-// ------------------------------------------------------------------ content
-
-function encode({ cookie, ...rest }: Head, body: unknown): Uint8Array {
-  let text: string;
-  try {
-    text = `${JSON.stringify({ ...rest, cookie: cookie?.toString() })}\n${encodeValue(body)}\n`;
-  } catch (error) {
-    if (error instanceof EncodingError)
-      throw invalidArgument('ERR_INVALID_ARG_VALUE', `journal: the body cannot be kept: ${error.message}`);
-    throw error;
-  }
-  const bytes = Buffer.from(`${firstLine(text)}\n${text}`);
-  if (bytes.length <= LARGEST) return bytes;
-  throw new PodtapError(`a journal entry may have ${LARGEST} bytes; this one would have ${bytes.length}`, {
-    code: 'ERR_JOURNAL_TOO_LARGE',
-  });
-}
-
-function decode(bytes: Buffer): { head: Head; body: unknown } | { reason: string } {
-  const end = bytes.indexOf('\n');
-  const line = bytes.toString('latin1', 0, Math.max(0, Math.min(end, 200)));
-  const format = /^podtap journal (\d{1,9})(?: |$)/.exec(line)?.[1];
-  if (format === undefined) return { reason: 'it is no journal entry, or only the beginning of one' };
-  if (Number(format) > FORMAT)
-    return { reason: `it has format ${format} of a newer podtap, and this one knows ${FORMAT}; use that one on it` };
-  const rest = bytes.subarray(end + 1);
-  if (line !== firstLine(rest)) return { reason: 'it was torn or changed: its checksum is not that of its content' };
-  const [first = '', second, ...more] = rest.toString('utf8').split('\n');
-  const head = decodeHead(first);
-  if (head === undefined || second === undefined || more.join() !== '')
-    return { reason: 'its checksum is right, but no podtap writes such an entry' };
-  try {
-    return { head, body: decodeValue(second) };
-  } catch (error) {
-    return { reason: `its body is none that podtap writes: ${(error as Error).message}` };
-  }
-}
-
-function decodeHead(line: string): Head | undefined {
-  try {
-    const result = v.safeParse(head, JSON.parse(line), { abortPipeEarly: true });
-    return result.success ? result.output : undefined;
-  } catch {
-    return undefined; // no JSON
-  }
-}
-
-function firstLine(rest: string | Uint8Array): string {
-  return `podtap journal ${FORMAT} ${createHash('sha256').update(rest).digest('hex')}`;
-}
-
-/** Undefined: there is nothing. */
-function readContent(path: string, largest: number, most = largest): { bytes: Buffer } | Unreadable | undefined {
-  try {
-    // Before it is opened: to open a device can have effects.
-    const before = whyNotOurs(lstatSync(path), largest);
-    if (before !== undefined) return { path, reason: before };
-    const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    try {
-      const found = fstatSync(file);
-      const reason = whyNotOurs(found, largest);
-      return reason === undefined ? { bytes: readUpTo(file, Math.min(found.size, most)) } : { path, reason };
-    } finally {
-      closeSync(file);
-    }
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    return code === 'ENOENT' ? undefined : { path, reason: `it cannot be read: ${message}` };
-  }
-}
-
-function readUpTo(file: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length);
-  let at = 0;
-  for (let got = 1; got > 0 && at < length; at += got) got = readSync(file, bytes, at, length - at, null);
-  return bytes.subarray(0, at);
-}
-
-function whyNotOurs(found: Stats, largest: number): string | undefined {
-  if (found.isSymbolicLink()) return 'it is a symbolic link';
-  if (found.isDirectory()) return 'it is a directory';
-  if (!found.isFile()) return 'it is no regular file';
-  if (found.uid !== process.geteuid!()) return `it belongs to user ${found.uid}, and this is user ${process.geteuid!()}`;
-  if ((found.mode & 0o077) !== 0) return `others may read or write it: its mode is ${octal(found.mode)}, and should be 0600`;
-  return found.size > largest ? `it has ${found.size} bytes, and ${largest} are the most that podtap writes` : undefined;
-}
-
 const TMPFS_MAGIC = 0x01021994; // uapi/linux/magic.h
 const RAMFS_MAGIC = 0x858458f6;
 
@@ -467,6 +317,10 @@ function inMemory(directory: string): boolean {
   } catch {
     return false;
   }
+}
+
+function isStale(entry: { readonly bootId: string }): boolean {
+  return entry.bootId !== readBootId();
 }
 
 // ------------------------------------------------------------------ errors

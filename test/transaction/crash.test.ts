@@ -88,7 +88,9 @@ await t.test('killed at a step of a write', async (t) => {
     ['openSync', 2, 'after the rename'],
     ['fsyncSync', 2, 'before the directory is on the disk'],
   ];
-  const cases = ['write', 'update'].flatMap((what) => steps.map(([call, nth, words]) => ({ what, call, nth, words })));
+  const cases = ['write', 'update']
+    .flatMap((what) => steps.map(([call, nth, words]) => ({ what, call, nth, words })))
+    .filter(({ what, call }) => what === 'update' || call === 'renameSync' || call === 'openSync'); // the rest is the same for both
   const run = async ({ what, call, nth, words }: (typeof cases)[number]): Promise<void> => {
     const path = directory(t);
     await (await openJournal(path)).write(entry('old'));
@@ -108,7 +110,7 @@ await t.test('killed at any moment', async (t) => {
   const journal = await openJournal(path);
   await journal.write(entry({ n: 0, text: '' }));
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|_?TAP)/.test(name)));
-  for (let round = 0; round < 8; round++) {
+  for (let round = 0; round < 5; round++) {
     const child = spawn(process.execPath, [join(root, 'dist/test', file), path, 'busy'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
     await once(child.stdout, 'data');
     // A reader meanwhile never sees anything but whole entries.

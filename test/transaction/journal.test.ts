@@ -5,7 +5,8 @@ import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import t from 'tap';
-import { type Entry, type Journal, LARGEST, openJournal } from '../../lib/transaction/journal.js';
+import { LARGEST } from '../../lib/transaction/entry.js';
+import { type Entry, type Journal, openJournal } from '../../lib/transaction/journal.js';
 import { acquire } from '../../lib/transaction/lock.js';
 import { directory, entry } from './files.js';
 

@@ -7,13 +7,15 @@ import { acquire } from '../../lib/transaction/lock.js';
 const [what, directory = '', rounds = '0'] = isMainThread ? process.argv.slice(2) : (workerData as string[]);
 const say = (word: string): void => (isMainThread ? console.log(word) : parentPort!.postMessage(word));
 
-/** Two at once would meet at the file. */
+/** Two at once would meet at the file. Without waiting they come at it all the time: between another's open and flock, too. */
 async function contend(): Promise<void> {
   const inside = `${directory}/inside`;
   for (let round = 0; round < Number(rounds); round++) {
-    const lock = await acquire(directory, 'contended');
+    const wait = round < Number(rounds) / 10;
+    let lock = await acquire(directory, 'contended', { wait });
+    while (lock === undefined) lock = await acquire(directory, 'contended', { wait });
     closeSync(openSync(inside, 'wx'));
-    if (round % 3 === 0) await new Promise((resolve) => setTimeout(resolve, Math.random() * 2));
+    if (wait && round % 3 === 0) await new Promise((resolve) => setTimeout(resolve, Math.random() * 2));
     unlinkSync(inside);
     await lock.release();
   }
@@ -35,6 +37,7 @@ const acts: Record<string, () => Promise<void>> = {
     await acquire(directory, 'held');
     say('got it');
   },
+  once: async () => say((await acquire(directory, 'held', { wait: false })) === undefined ? 'not mine' : 'mine'),
   /** Ends while another waits. */
   leave: async () => {
     for (let n = 0; n < 8; n++) void acquire(directory, 'held');

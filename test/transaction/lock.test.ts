@@ -1,6 +1,6 @@
 // Locks between processes, workers, and the parts of one program.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { once, setMaxListeners } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -38,6 +38,22 @@ async function taken(path: string, name: string): Promise<boolean> {
   const lock = await acquire(path, name, { wait: false });
   await lock?.release();
   return lock === undefined;
+}
+
+/** How many descriptors there are for it, in all processes. */
+function opened(path: string): number {
+  const all = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid));
+  const links = all.flatMap((pid) => list(`/proc/${pid}/fd`).flatMap((fd) => list(`/proc/${pid}/fd/${fd}`)));
+  return links.filter((link) => link === path).length;
+}
+
+/** What is in a directory, or what a link leads to; nothing where it is gone meanwhile, or not ours to see. */
+function list(path: string): string[] {
+  try {
+    return path.endsWith('/fd') ? readdirSync(path) : [readlinkSync(path)];
+  } catch {
+    return [];
+  }
 }
 
 await t.test('one at a time', async (t) => {
@@ -87,29 +103,31 @@ await t.test('a signal ends the wait', async (t) => {
   const reason = new Error('enough');
   await t.rejects(acquire(path, 'a', { signal: AbortSignal.abort(reason) }), reason);
   t.same(readdirSync(path), [], 'nothing was tried');
-  const first = await acquire(path, 'a');
-  const [early, late] = [new AbortController(), new AbortController()];
-  const results: string[] = [];
-  const ask = (name: string, signal?: AbortSignal): Promise<void> =>
-    acquire(path, 'a', { signal }).then(
-      async (lock) => {
-        results.push(name);
-        await lock.release();
-      },
-      (error: unknown) => void results.push(`${name} ${error === reason}`),
-    );
-  const all = [ask('head', early.signal), ask('second'), ask('middle', late.signal), ask('last')];
-  await pause(30);
-  late.abort(reason);
-  t.ok(await until(() => results.join() === 'middle true', 500), 'in the middle of the line');
-  early.abort(reason);
-  t.ok(await until(() => results.join() === 'middle true,head true', 500), 'and at its head');
-  await pause(30);
-  t.equal(results.length, 2);
-  await first.release();
-  await Promise.all(all);
-  t.same(results.slice(2), ['second', 'last']);
-  // Aborted at any moment of a try: it was rejected, or it has the lock.
+  for (let round = 0; round < 5; round++) {
+    const first = await acquire(path, 'a');
+    const [early, late] = [new AbortController(), new AbortController()];
+    const results: string[] = [];
+    const ask = (name: string, signal?: AbortSignal): Promise<void> =>
+      acquire(path, 'a', { signal }).then(
+        async (lock) => {
+          results.push(name);
+          await lock.release();
+        },
+        (error: unknown) => void results.push(`${name} ${error === reason}`),
+      );
+    const all = [ask('head', early.signal), ask('second'), ask('middle', late.signal), ask('last')];
+    await pause(30);
+    late.abort(reason);
+    t.ok(await until(() => results.join() === 'middle true', 500), 'in the middle of the line');
+    early.abort(reason);
+    t.ok(await until(() => results.join() === 'middle true,head true', 500), 'and at its head');
+    await pause(30);
+    t.equal(results.length, 2);
+    await first.release();
+    await Promise.all(all);
+    t.same(results.slice(2), ['second', 'last']);
+  }
+  // Aborted at any moment of a try: it was rejected, or it has the lock; at once: it was rejected.
   for (let n = 0; n < 200; n++) {
     const controller = new AbortController();
     const asked = acquire(path, 'b', { signal: controller.signal });
@@ -118,6 +136,7 @@ await t.test('a signal ends the wait', async (t) => {
     else controller.abort(reason);
     const lock = await asked.catch((error: unknown) => void t.equal(error, reason));
     await lock?.release();
+    if (n % 2 === 1) t.equal(lock, undefined);
     t.equal(await taken(path, 'b'), false);
   }
   t.equal(native().openDescriptors(), 0);
@@ -125,7 +144,7 @@ await t.test('a signal ends the wait', async (t) => {
 
 await t.test('processes, workers and this thread contend', async (t) => {
   const path = directory(t);
-  const rounds = '60';
+  const rounds = '200';
   const workers = [worker('contend', path, rounds), worker('contend', path, rounds)];
   const processes = [fixture(file, ['contend', path, rounds]), fixture(file, ['contend', path, rounds])];
   for (let round = 0; round < 30; round++) {
@@ -140,6 +159,32 @@ await t.test('processes, workers and this thread contend', async (t) => {
     await ended;
     t.same([said, failed], [['through'], []]);
   }
+  t.same(readdirSync(path), []);
+});
+
+await t.test('a file that its holder took away while another had it open', async (t) => {
+  const path = directory(t);
+  const first = await acquire(path, 'held');
+  // strace(1) holds the other up between its open and its flock.
+  const slow = ['-f', '-qq', '-o', '/dev/null', '-e', 'trace=flock', '-e', 'inject=flock:delay_enter=500000'];
+  const other = spawn('strace', [...slow, process.execPath, join(root, 'dist/test', file), 'once', path], { env, stdio: ['ignore', 'pipe', 'inherit'] }); // prettier-ignore
+  let said = '';
+  other.stdout.on('data', (part) => (said += String(part)));
+  const ended = once(other, 'close');
+  t.ok(await until(() => opened(`${path}/held.lock`) > 1));
+  await first.release();
+  const second = await acquire(path, 'held');
+  await ended;
+  t.equal(said, 'not mine\n');
+  await second.release();
+
+  // Somebody else took it away: what is there now is not ours to take.
+  const third = await acquire(path, 'held');
+  rmSync(`${path}/held.lock`);
+  const fourth = await acquire(path, 'held');
+  await third.release();
+  t.equal(await taken(path, 'held'), true);
+  await fourth.release();
   t.same(readdirSync(path), []);
 });
 
