@@ -9,7 +9,8 @@ import { type ActionRequest, actionSchema, actionWords, linksOf, resolved } from
 import { type OperationKind, accepts, asRead, device, nameOf, netlink, operation, option, words } from './operation.js';
 
 /**
- * A filter to be added. `parent`: 'ingress' or 'egress' (of clsact, the first of an ingress qdisc too), or a qdisc's or class's handle.
+ * A filter to be added. `parent`: 'ingress' or 'egress' (of clsact, the first of an ingress qdisc too), 'root', or a qdisc's or class's
+ * handle. An ingress qdisc knows no hooks: what is added to its 'egress' filters what comes in.
  * With a fixed priority and handle, adding it twice is an error (EEXIST) instead of two filters.
  */
 export type FilterRequest = Pick<Filter, 'kind'> &
