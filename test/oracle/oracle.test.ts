@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { run } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
-import { type Dump, compare, dump, expected } from './dump.js';
+import { type Dump, type Row, compare, dump, expected } from './dump.js';
 import { pod as richPod } from './planted.js';
 import { type Built, type Pod, build, podScript, pods } from './pod.js';
 import { tamper, tamperings } from './tamper.js';
@@ -123,6 +123,50 @@ await t.test('after an undo: what was before, and what strangers did', { skip: r
       await built[Symbol.asyncDispose]();
     }
   });
+});
+
+await t.test('what shall be left, case by case', async (t) => {
+  const link = (fields: Row['fields'], id = '{1}'): Row => ({ table: 'podtap link', id, fields });
+  const route = (via: string): Row => ({ table: 'podtap route', id: '10.0.0.0/8', order: '10.0.0.0/8', fields: { via } });
+  const cases: Record<string, readonly [before: Row[], applied: Row[], tampered: Row[], left: Row[]]> = {
+    'nobody was there': [[link({ mtu: 1 })], [link({ mtu: 2 })], [link({ mtu: 2 })], [link({ mtu: 1 })]],
+    'they changed what we had changed': [[link({ mtu: 1 })], [link({ mtu: 2 })], [link({ mtu: 3 })], [link({ mtu: 3 })]],
+    'they changed something else about it': [
+      [link({ mtu: 1, alias: 'a' })],
+      [link({ mtu: 2, alias: 'a' })],
+      [link({ mtu: 2, alias: 'b' })],
+      [link({ mtu: 1, alias: 'b' })],
+    ],
+    'they took it from us': [
+      [link({ master: 5, up: true })],
+      [link({ up: true })],
+      [link({ up: true, alias: 'b' })],
+      [link({ master: 5, up: true, alias: 'b' })],
+    ],
+    'we had made it': [[], [link({ mtu: 1 }, '{2}')], [link({ mtu: 1 }, '{2}')], []],
+    'we had made it, and they set something about it': [[], [link({ mtu: 1 }, '{2}')], [link({ mtu: 2 }, '{2}')], []],
+    'we had made it, and they hung something on it': [
+      [],
+      [link({}, '{2}')],
+      [
+        link({}, '{2}'),
+        { table: 'podtap address', id: '{2} 10.0.0.1/8', fields: {} },
+        { table: 'ip route', id: '10.9.0.0/16', fields: { text: 'dev {2} proto' } },
+      ],
+      [],
+    ],
+    'they changed what we had put in the place of another': [[route('a')], [route('b')], [route('c')], [route('c')]],
+    'we had made it, and they deleted it': [[], [link({ mtu: 1 }, '{2}')], [], []],
+    'they deleted what we had not touched': [[route('a')], [route('a')], [], []],
+    'we had deleted it': [[route('a')], [], [], [route('a')]],
+    'we had deleted it, and they put another in its place': [[route('a')], [], [route('b')], [route('b')]],
+    'they added one beside it': [[route('a')], [route('a')], [route('a'), route('b')], [route('a'), route('b')]],
+    'they deleted one of two': [[route('a'), route('b')], [route('a'), route('b')], [route('b')], [route('b')]],
+    'we had deleted one of two, and they the other': [[route('a'), route('b')], [route('b')], [], [route('a')]],
+  };
+  const dumpOf = (rows: readonly Row[]): Dump => ({ names: { 1: 'eth0', 2: 'br0' }, rows });
+  for (const [title, [before, applied, tampered, left]] of Object.entries(cases))
+    t.strictSame(compare(expected(dumpOf(before), dumpOf(applied), dumpOf(tampered)), dumpOf(left)), [], title);
 });
 
 await t.test('a pod can be made by hand', async (t) => {
