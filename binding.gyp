@@ -17,6 +17,7 @@
         "native/environment.cc",
         "native/executor.cc",
         "native/failure.cc",
+        "native/lock.cc",
         "native/netlink.cc",
         "native/netlink_exchange.cc",
         "native/netns.cc",

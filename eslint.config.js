@@ -50,7 +50,7 @@ function roomRule(room) {
     modules,
     { regex: within(others), message: `${room} may import only from the rooms below it.` },
     room === 'kernel' ? { ...loader, regex: '^bindings$' } : loader,
-    ...(room === 'wire' ? [{ regex: '^node:(?!net$)', message: 'wire/ is pure: of Node it may import node:net alone.' }] : []),
+    ...(room === 'wire' ? [{ regex: '^node:', message: 'wire/ is pure.' }] : []),
     ...(room === 'guest' ? [{ regex: '^node:', message: 'guest/ is pure.' }] : []),
   ];
   const doors = { kernel: ['lib/kernel/netns*', 'lib/kernel/netns/**'], lab: ['lib/lab/unprivileged*'] }[room] ?? [];
@@ -67,6 +67,13 @@ function restrict(files, patterns) {
 }
 
 const everyRoom = { regex: within(rooms), message: 'native.ts, errors.ts and values.ts are below every room.' };
+
+// A dynamic import or require() would get around the order of the rooms.
+const imports = { selector: 'ImportExpression', message: 'Import statically: the order of the rooms is checked there.' };
+const builtin = {
+  selector: "MemberExpression[property.name='getBuiltinModule']",
+  message: 'Import; only kernel/netns spares every program what is slow to load and seldom needed.',
+};
 
 export default tseslint.config(
   { ignores: ['**/node_modules/', 'dist/', 'build/', 'build-cmake/', 'prebuilds/', '.tap/'] },
@@ -85,16 +92,10 @@ export default tseslint.config(
     },
   },
   {
-    // A dynamic import or require() would get around the order of the rooms.
     files: ['lib/**/*.ts'],
-    rules: {
-      'no-restricted-syntax': [
-        'error',
-        { selector: 'ImportExpression', message: 'Import statically: the order of the rooms is checked there.' },
-      ],
-      '@typescript-eslint/no-require-imports': 'error',
-    },
+    rules: { 'no-restricted-syntax': ['error', imports, builtin], '@typescript-eslint/no-require-imports': 'error' },
   },
+  { files: ['lib/kernel/netns*', 'lib/kernel/netns/**'], rules: { 'no-restricted-syntax': ['error', imports] } },
   restrict(['lib/*.ts'], [bare, self, processes, modules, loader, everyRoom]),
   restrict(['lib/index.ts'], [bare, self, processes, modules, loader]),
   restrict(['lib/native.ts'], [bare, self, processes, everyRoom]),

@@ -1,7 +1,7 @@
 // Runs the measurements, contenders in turns. Started by scripts/bench.mjs, in namespaces of its own.
 import { cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
-import { Netns, createVeth, getLink } from '../lib/index.js';
+import { Netns, createVeth, getLink } from 'podtap';
 import type { Bench, Measurement, Peer, Prepared } from './measurement.js';
 import { deviceMeasurements } from './measurements/devices.js';
 import { dumpMeasurements } from './measurements/dumps.js';

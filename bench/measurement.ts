@@ -1,4 +1,4 @@
-import type { Netns } from '../lib/index.js';
+import type { Netns } from 'podtap';
 import type { Worker } from './worker.js';
 
 /** One figure of a round. Times are measured in nanoseconds, and shown in the unit. */

@@ -127,6 +127,12 @@ export interface NativeAddon {
   /** Which device a descriptor of another process belongs to (pidfd_getfd(2), TUNGETIFF, TUNGETDEVNETNS). */
   tunOf(pid: number, fd: number): Promise<{ name: string; netnsInode: bigint }>;
   packetOpen(netns: Descriptor, spec: PacketSpec): Promise<Descriptor>;
+
+  // ---- locks
+  /** flock(2) on a file of that name, which is made at need: held until it is released, or its environment or process ends. EAGAIN where somebody else has it; never waits. */
+  lockAcquire(directory: string, name: string): Promise<Descriptor>;
+  /** Takes the file away, lets go and closes; from the call on the descriptor counts as closed. */
+  lockRelease(lock: Descriptor, directory: string, name: string): Promise<void>;
 }
 
 let loaded: NativeAddon | undefined;
@@ -145,7 +151,7 @@ function load(): NativeAddon {
   if (process.platform !== 'linux') throw new UnsupportedError(`podtap needs Linux; this is ${process.platform}`, { feature: 'linux' });
   const require = createRequire(import.meta.url);
   const bindings = require('bindings') as (options: object) => NativeAddon;
-  const root = fileURLToPath(new URL('../../', import.meta.url)); // from dist/lib
+  const root = fileURLToPath(new URL('../../', import.meta.url)); // from dist/lib and dist/bundle
   return bindings({
     bindings: 'podtap.node',
     module_root: root,

@@ -1,6 +1,7 @@
 #include "datagrams.h"
 #include "descriptor.h"
 #include "environment.h"
+#include "lock.h"
 #include "netlink.h"
 #include "netns.h"
 #include "packet.h"
@@ -24,5 +25,6 @@ NAPI_MODULE_INIT() {
   podtap::DefineNetlink(all);
   podtap::DefineTun(all);
   podtap::DefinePacket(all);
+  podtap::DefineLock(all);
   return exports;
 }

@@ -60,7 +60,7 @@ async function sanitized(words) {
   const env = { ...process.env, ...sanitizers, LD_PRELOAD: `${runtime('libasan.so')} ${runtime('libubsan.so')}` };
   let failed = 0;
   for (const file of files) {
-    const args = ['--require', './test/support/netns.cjs', `dist/test/${file}`];
+    const args = ['--conditions=podtap-source', '--require', './test/support/netns.cjs', `dist/test/${file}`];
     const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: tree, env, encoding: 'utf8', timeout: 120_000 });
     console.log(`${status === 0 ? 'ok    ' : 'not ok'} ${file}`);
     if (status === 0) continue;

@@ -1,4 +1,4 @@
-// Builds what is missing or stale: the addon by node-gyp, dist/ by tsc. A second run changes nothing and takes milliseconds.
+// Builds what is missing or stale: the addon by node-gyp, dist/ by tsc and esbuild. A second run changes nothing and takes milliseconds.
 //   node scripts/prepare.mjs [tests] [cmake]
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -53,12 +53,13 @@ function addon() {
 }
 
 function typescript() {
-  const sources = files([...compiled, 'tsconfig.json', 'package-lock.json']);
+  const sources = files([...compiled, 'tsconfig.json', 'package-lock.json', 'scripts/bundle.mjs']);
   const key = digest(sources.map((file) => `${file} ${statSync(file).mtimeMs} ${statSync(file).size}`));
   if (fresh('dist', key)) return undefined;
   return async () => {
     await step('TypeScript compiled', process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js'), '--pretty', 'false']);
     for (const folder of compiled) removeOrphans(join(root, 'dist', folder), join(root, folder));
+    await step('bundled', process.execPath, [join(root, 'scripts/bundle.mjs')]);
     stamp('dist', key);
   };
 }

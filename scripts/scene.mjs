@@ -20,7 +20,7 @@ await main(async () => {
   }
   const child = spawn(
     process.execPath,
-    ['--enable-source-maps', '--import', pathToFileURL(join(root, 'dist/lib/lab/unprivileged.js')).href, join(folder, scene), ...rest],
+    ['--enable-source-maps', '--import', pathToFileURL(join(root, 'dist/bundle/unprivileged.js')).href, join(folder, scene), ...rest],
     { stdio: 'inherit' },
   );
   return await new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1)));

@@ -9,7 +9,7 @@ import { Results } from './results.mjs';
 import { main, root, step, Stop } from './steps.mjs';
 
 const bin = (/** @type {string} */ name) => join(root, 'node_modules', name);
-const preload = join(root, 'test/support/netns.cjs');
+const nodeArgs = ['--conditions=podtap-source', '--require', join(root, 'test/support/netns.cjs')]; // as in .taprc
 
 await main(async () => {
   const words = process.argv.slice(2);
@@ -17,7 +17,7 @@ await main(async () => {
   try {
     await prepare({ tests: true });
     // Once, and in its own words, instead of in every file: containers and some distributions forbid it.
-    await step('namespaces', process.execPath, ['--require', preload, '--eval', '0']);
+    await step('namespaces', process.execPath, [...nodeArgs, '--eval', '0']);
     if (words.length === 0) await check(results);
     await runTap(results, testFiles(words));
     await questionSkips(results);
@@ -87,7 +87,7 @@ async function questionSkips(results) {
   const features = new Set(results.skips.map((skip) => skip.feature).filter((feature) => feature !== undefined));
   let available = [];
   if (features.size > 0) {
-    const probe = ['--require', preload, join(root, 'dist/test/support/requires.js'), ...features];
+    const probe = [...nodeArgs, join(root, 'dist/test/support/requires.js'), ...features];
     available = JSON.parse(await output(process.execPath, probe));
   }
   for (const skip of results.skips) {

@@ -1,5 +1,5 @@
 // Devices made and deleted one by one. Deleting waits for the kernel (RCU), whoever asks.
-import { createBridge, createTap, createVeth, deleteLink } from '../../lib/index.js';
+import { createBridge, createTap, createVeth, deleteLink } from 'podtap';
 import { type Bench, type Measurement, contenders, repeat } from '../measurement.js';
 import { ipContenders } from '../program.js';
 

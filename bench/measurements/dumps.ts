@@ -1,5 +1,5 @@
 // Large tables to JavaScript objects, against C that receives the same messages and looks at none.
-import { type Netns, addAddress, deleteAddress, listLinks, listNeighbors, listRoutes, setLink } from '../../lib/index.js';
+import { type Netns, addAddress, deleteAddress, listLinks, listNeighbors, listRoutes, setLink } from 'podtap';
 import { type Bench, type Contender, type Measurement, contenders, timed } from '../measurement.js';
 import { program } from '../program.js';
 

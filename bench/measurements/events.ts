@@ -1,6 +1,6 @@
 // A burst of events, and a consumer that cannot keep up with it: nothing may be lost, or its loss must be told and made good.
 import { setTimeout as delay } from 'node:timers/promises';
-import { listLinks, watch } from '../../lib/index.js';
+import { listLinks, watch } from 'podtap';
 import type { Bench, Measurement } from '../measurement.js';
 
 /** Of veth: made, brought up, given an address, deleted. */

@@ -1,5 +1,5 @@
 // Frames through a TAP: a full queue is read, and each frame written back, by JavaScript and by C.
-import { createTap, deleteLink, openTap, setLink, setSysctl } from '../../lib/index.js';
+import { createTap, deleteLink, openTap, setLink, setSysctl } from 'podtap';
 import { type Bench, type Measurement, PODTAP, timed } from '../measurement.js';
 
 const TAP = 'benchtap';

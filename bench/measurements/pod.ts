@@ -1,7 +1,7 @@
 // What a pod gets, by the primitives in sequence: eth0 read, a TAP, the address taken off, a bridge, another MAC. Each pod is a
 // namespace of its own, and each contender gets fresh ones. Entering it is not counted.
 import { setTimeout as delay } from 'node:timers/promises';
-import { Netns, addRoute, bridgeEnslave, cloneMac, createTap, createVeth, deleteAddress, readAddr } from '../../lib/index.js';
+import { Netns, addRoute, bridgeEnslave, cloneMac, createTap, createVeth, deleteAddress, readAddr } from 'podtap';
 import { type Bench, type Contender, type Measurement, PODTAP, median, timed } from '../measurement.js';
 import { ipBatch, ipScript } from '../program.js';
 import type { Worker } from '../worker.js';

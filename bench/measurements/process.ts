@@ -1,11 +1,11 @@
 // What podtap costs the process it runs in: the time of importing it, and how late the event loop gets.
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { getLink } from '../../lib/index.js';
+import { getLink } from 'podtap';
 import { type Bench, type Measurement, PODTAP, quantile } from '../measurement.js';
 import { program } from '../program.js';
 
-const library = fileURLToPath(new URL('../../lib/index.js', import.meta.url));
+const library = fileURLToPath(import.meta.resolve('podtap'));
 
 export const importMeasurement: Measurement = {
   name: 'import',

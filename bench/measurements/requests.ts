@@ -1,5 +1,6 @@
 // Single requests, each awaited, and many in one trip.
-import { addAddress, deleteAddress, getLink, setLink } from '../../lib/index.js';
+import { addAddress, deleteAddress, getLink, setLink } from 'podtap';
+import { Netns } from '../../lib/kernel/netns.js';
 import type { Operation } from '../../lib/operation/kinds.js';
 import { run } from '../../lib/operation/run.js';
 import { type Bench, type Measurement, contenders, repeat } from '../measurement.js';
@@ -20,6 +21,9 @@ interface Request {
 }
 
 const TRIP = 40_000;
+
+/** No public function makes many changes in one trip: the library's own one does, outside of the bundle, where a Netns is another class. */
+let own: Promise<Netns> | undefined;
 
 const requests: readonly Request[] = [
   {
@@ -64,9 +68,9 @@ const requests: readonly Request[] = [
     name: 'change',
     title: `${CHANGES} changes of a link, in one trip where that is possible`,
     times: 10,
-    once: ({ netns, link }) =>
+    once: async ({ link }) =>
       run(
-        netns,
+        await (own ??= Netns.open({ pid: process.pid })),
         'bench',
         Array.from({ length: CHANGES }, (_, index): Operation => ({
           op: 'link.set',

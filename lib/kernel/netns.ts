@@ -1,5 +1,4 @@
-import { type ChildProcess, type SpawnOptions, type StdioOptions, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import type { ChildProcess, SpawnOptions, StdioOptions } from 'node:child_process';
 import { readdir, readlink, stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import * as v from 'valibot';
@@ -145,6 +144,7 @@ export class Netns implements AsyncDisposable {
 
   /** Every namespace that a process lives in or a name of ip-netns(8) stands for, as far as this process may see. Like lsns(8) with `ip netns list`. */
   static async list(): Promise<readonly { readonly inode: bigint; readonly path?: string; readonly pids: readonly number[] }[]> {
+    native(); // says so on another OS
     const found = new Map<bigint, { inode: bigint; path?: string; pids: number[] }>();
     const entry = (inode: bigint): { inode: bigint; path?: string; pids: number[] } => {
       const known = found.get(inode) ?? { inode, pids: [] };
@@ -190,11 +190,18 @@ export class Netns implements AsyncDisposable {
       );
     const stdio = stdioArray(settings.stdio);
     const [inside, report] = [stdio.length, stdio.length + 1];
+    // Not imported: with node:net and all of Node's streams behind it, it would be a third of what importing podtap costs.
+    const { spawn } = process.getBuiltinModule('node:child_process');
     const child = spawn(helperPath('podtap-launcher'), [String(inside), String(report), command, ...args], {
       ...settings,
       stdio: [...stdio, native().number(netns), 'pipe'],
     });
-    await running(child, command, report);
+    const handOver = holdBack(child, report);
+    try {
+      await running(child, command, report);
+    } finally {
+      setImmediate(handOver);
+    }
     return child;
   }
 
@@ -262,15 +269,40 @@ function place(ref: NetnsRef): string {
 }
 
 let boot: string | undefined;
-/** At once: of node:fs/promises a worker that is terminated meanwhile would leave the descriptor behind. */
-function readBootId(): string {
-  return (boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+/** Which run of the kernel this is. At once: of node:fs/promises a worker that is terminated meanwhile would leave the descriptor behind. */
+export function readBootId(): string {
+  // Not imported either: an import of node:fs takes every getter it has, and these bring the streams.
+  return (boot ??= process.getBuiltinModule('node:fs').readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 }
 
 function stdioArray(stdio: StdioOptions | undefined): Exclude<StdioOptions, string> {
   const given = typeof stdio === 'string' ? [stdio, stdio, stdio] : [...(stdio ?? [])];
   while (given.length < 3) given.push('pipe');
   return given;
+}
+
+/**
+ * A short program may have ended before the caller has its ChildProcess: nobody would hear of its end, and what it wrote would be
+ * thrown away, as Node does with the output of an ended child that nobody reads. Both wait until the caller could listen.
+ */
+function holdBack(child: ChildProcess, report: number): () => void {
+  const early: [event: string, ...details: unknown[]][] = [];
+  const emit = child.emit.bind(child) as (event: string, ...details: unknown[]) => boolean;
+  child.emit = ((event: string, ...details: unknown[]) => {
+    if (event !== 'exit' && event !== 'close') return emit(event, ...details);
+    early.push([event, ...details]);
+    return true;
+  }) as ChildProcess['emit'];
+  const outputs = child.stdio.filter((stream, index): stream is Readable => index !== report && stream !== null && stream !== undefined && 'resume' in stream && stream.readable); // prettier-ignore
+  const hold = (): void => undefined; // while somebody listens to 'readable', nothing flows
+  for (const output of outputs) output.on('readable', hold);
+  return () => {
+    for (const output of outputs) output.off('readable', hold);
+    delete (child as Partial<ChildProcess>).emit;
+    for (const event of early) emit(...event);
+    // As Node does it at the end of a child: its 'close' comes when the output has been read, be it by nobody.
+    if (early.length > 0) process.nextTick(() => outputs.forEach((output) => output.readable && output.resume()));
+  };
 }
 
 /** The launcher's report: closed by execve, or "<errno> <step>". */

@@ -1,15 +1,17 @@
 // Descriptors that hand out datagrams (TAP queues, packet sockets, netlink events): read in batches, waited for without a thread each.
 import type { Descriptor, NativeAddon } from '../native.js';
 import { native } from '../native.js';
+import { align } from '../wire/bytes.js';
 import { errnoCode } from '../wire/errno.js';
 import { system, systemError } from './system.js';
 
 /** Reads into `into`; how many datagrams there were, or -errno. */
 export type ReadBatch = (addon: NativeAddon, descriptor: Descriptor, into: Uint8Array, ends: Uint32Array) => number;
 
-// Room for the largest frame (64 KiB with offloads) behind 64 KiB of small ones. Each batch is copied out, and memory of 128 KiB
-// and more is mapped anew each time (M_MMAP_THRESHOLD of mallopt(3)): its page faults took as long as the reads.
-const BATCH_BYTES = 128 * 1024;
+// Datagrams are read to where they stay: what a consumer gets is a part of a chunk that is not written again. A chunk is left when the
+// largest datagram (64 KiB and a vnet header) might not fit any more.
+const CHUNK_BYTES = 256 * 1024;
+const LARGEST_BYTES = 64 * 1024 + 64;
 const BATCH_DATAGRAMS = 256;
 const BATCHES_IN_A_ROW = 16;
 
@@ -32,11 +34,23 @@ export async function* batches(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Batch, void, undefined> {
   const addon = native();
-  const into = new Uint8Array(BATCH_BYTES);
+  let chunk = new Uint8Array(0);
   const ends = new Uint32Array(BATCH_DATAGRAMS);
-  const waits = new Map<Descriptor, Promise<void>>();
+  const waiting = new Set<Descriptor>();
+  let failed: unknown;
+  let wake = (): void => undefined;
+  const wait = (descriptor: Descriptor): void => {
+    waiting.add(descriptor);
+    addon
+      .wait(descriptor, 'readable')
+      .catch((error: unknown) => (failed ??= error))
+      .finally(() => {
+        waiting.delete(descriptor);
+        wake();
+      });
+  };
   const cancel = (): void => {
-    for (const descriptor of waits.keys()) addon.cancelWait(descriptor);
+    for (const descriptor of waiting) addon.cancelWait(descriptor);
   };
   signal?.addEventListener('abort', cancel);
   const aborted = (): boolean => signal?.aborted === true;
@@ -45,26 +59,27 @@ export async function* batches(
     while (!aborted()) {
       let idle = true;
       for (const descriptor of descriptors) {
-        if (waits.has(descriptor)) continue;
-        const count = read(addon, descriptor, into, ends);
+        if (waiting.has(descriptor)) continue;
+        if (chunk.length < LARGEST_BYTES) chunk = new Uint8Array(CHUNK_BYTES);
+        const count = read(addon, descriptor, chunk, ends);
         if (count === -EAGAIN) {
-          waits.set(
-            descriptor,
-            addon.wait(descriptor, 'readable').then(() => void waits.delete(descriptor)),
-          );
+          wait(descriptor);
         } else if (count === -EBADF) {
           return; // closed while the consumer had a batch
         } else {
           idle = false;
-          yield count < 0
-            ? { bytes: into.subarray(0, 0), ends: [], errno: -count }
-            : { bytes: into.slice(0, ends[count - 1]), ends: Array.from(ends.subarray(0, count)), errno: 0 };
+          const length = count < 0 ? 0 : ends[count - 1]!;
+          const bytes = chunk.subarray(0, length);
+          chunk = chunk.subarray(align(length));
+          yield { bytes, ends: Array.from(ends.subarray(0, Math.max(0, count))), errno: Math.max(0, -count) };
           if (aborted()) return;
         }
       }
       if (idle) {
         inARow = 0;
-        await Promise.race(waits.values());
+        // Not a race of the waits: one that lasts would keep a reaction for each time that another one ended.
+        await new Promise<void>((resolve) => (wake = resolve));
+        if (failed !== undefined) throw failed as Error;
       } else if (++inARow % BATCHES_IN_A_ROW === 0) {
         // A source that is never empty must not keep timers and other I/O from their turn.
         await new Promise((resolve) => setImmediate(resolve));
@@ -74,7 +89,6 @@ export async function* batches(
     if (!isCancelled(error)) throw systemError(error);
   } finally {
     signal?.removeEventListener('abort', cancel);
-    for (const wait of waits.values()) wait.catch(() => undefined);
     cancel();
   }
 }

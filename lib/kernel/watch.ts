@@ -60,7 +60,7 @@ export async function subscribe(
       } else if (errno !== 0) {
         throw failure(errno, 'recv');
       } else {
-        yield* decodeChanges(new Bytes(bytes.buffer as ArrayBuffer));
+        yield* decodeChanges(Bytes.copy(bytes));
       }
     }
   }

@@ -110,7 +110,8 @@ export function actionWords(action: ActionRequest): (string | number | undefined
   const mirred = mirredOf(action);
   const cookie = action.cookie === undefined ? [] : ['cookie', Buffer.from(action.cookie).toString('hex')];
   if (mirred !== undefined)
-    return ['action', 'mirred', mirred.direction, mirred.action, 'dev', device(mirred.dev), action.control, ...cookie];
+    // What is redirected is stolen, and tc-mirred(8) takes no other word for it.
+    return ['action', 'mirred', mirred.direction, mirred.action, 'dev', device(mirred.dev), mirred.action === 'redirect' ? undefined : action.control, ...cookie]; // prettier-ignore
   if (action.kind === 'gact') return ['action', action.control ?? 'ok', ...cookie];
   if (action.kind === 'skbedit' && action.options !== undefined && !(action.options instanceof Uint8Array)) {
     const { mark, markMask, queue, priority } = action.options as { mark?: number; markMask?: number; queue?: number; priority?: string };

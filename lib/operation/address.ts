@@ -73,18 +73,20 @@ export const addressDelete: OperationKind<AddressDelete> = {
   requests: ({ link, address: { address, peer } }, find) => [
     netlink(encodeAddress(RTM_DELADDR, NLM_F_ACK, find(link), { address, ...(peer !== undefined && { peer }) })),
   ],
-  command: ({ link, address }) => `ip address delete ${words(address.address)} dev ${words(device(link))}`,
+  command: ({ link, address }) => words('ip', 'address', 'delete', ...ownWords(address), 'dev', device(link)),
 };
 
 /** Flags that the kernel keeps by itself and ip(8) does not take. */
 const reported = new Set(['permanent', 'tentative', 'dadfailed', 'deprecated', 'secondary', 'stable-privacy']);
 
+function ownWords({ address, peer }: Address): (string | undefined)[] {
+  const [local, length] = address.split('/');
+  return peer === undefined ? [address] : [local, 'peer', length === undefined ? peer : `${peer}/${length}`];
+}
+
 function addressWords(link: LinkRef, address: Address): string {
-  const [local, length] = address.address.split('/');
-  const own =
-    address.peer === undefined ? [address.address] : [local, 'peer', length === undefined ? address.peer : `${address.peer}/${length}`];
   return words(
-    ...own,
+    ...ownWords(address),
     ...option('broadcast', address.broadcast),
     ...option('label', address.label),
     ...option('scope', address.scope),
@@ -92,7 +94,7 @@ function addressWords(link: LinkRef, address: Address): string {
     'dev',
     device(link),
     ...option('valid_lft', address.validLifetime),
-    ...option('preferred_lft', address.preferredLifetime),
+    ...option('preferred_lft', address.preferredLifetime ?? address.validLifetime), // ip(8) takes it for for ever
     ...(address.flags ?? []).filter((name) => !reported.has(name)),
   );
 }

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { type LinkRef, type Schema, array, boolean, integer, interfaceName, linkRef, optional, options, text, u16, u32 } from '../check.js';
-import { flowerTable } from '../wire/filter/flower.js';
+import { type FlowerOptions, flowerTable } from '../wire/filter/flower.js';
 import type { U32Key, U32Options } from '../wire/filter/u32.js';
 import { parseFilterParent, parseHandle, parseU32Handle } from '../wire/handle.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
@@ -9,7 +9,8 @@ import { type ActionRequest, actionSchema, actionWords, linksOf, resolved } from
 import { type OperationKind, accepts, asRead, device, nameOf, netlink, operation, option, words } from './operation.js';
 
 /**
- * A filter to be added. `parent`: 'ingress' or 'egress' (of clsact, the first of an ingress qdisc too), or a qdisc's or class's handle.
+ * A filter to be added. `parent`: 'ingress' or 'egress' (of clsact, the first of an ingress qdisc too), 'root', or a qdisc's or class's
+ * handle. An ingress qdisc knows no hooks: what is added to its 'egress' filters what comes in.
  * With a fixed priority and handle, adding it twice is an error (EEXIST) instead of two filters.
  */
 export type FilterRequest = Pick<Filter, 'kind'> &
@@ -127,9 +128,12 @@ export const filterAdd: OperationKind<FilterAdd> = {
   schema: operation('filter.add', { link: linkRef, filter: filterSchema }),
   links: ({ link, filter }) => [link, ...linksOf(filter.actions)],
   requests: ({ link, filter: { actions, ...filter } }, find) => {
+    const protocol = filter.protocol ?? 'all';
+    const options = sentOptions(filter.kind, protocol, filter.options);
     const request = {
-      protocol: 'all',
       ...filter,
+      protocol,
+      ...(options !== undefined && { options }),
       ifindex: find(link),
       ...(actions !== undefined && { actions: actions.map((action) => resolved(action, find)) }),
     };
@@ -149,6 +153,20 @@ export const filterAdd: OperationKind<FilterAdd> = {
     ),
 };
 
+/**
+ * As tc(8) sends them: empty ones too, without which classifiers refuse; and flower's eth_type, without which the kernel passes over
+ * ip_proto and whatever else is found behind it, and matches every packet of the protocol. Of frames with VLANs, or of PPPoE, it tells the
+ * innermost EtherType, and wants the outermost, which is the protocol.
+ */
+function sentOptions(kind: string, protocol: string, given: Filter['options']): Filter['options'] {
+  if (given instanceof Uint8Array || !Object.hasOwn(kinds, kind)) return given;
+  if (kind !== 'flower' || protocol === 'all') return given ?? {};
+  const flower = (given ?? {}) as FlowerOptions;
+  const wrapped = Object.keys(flower.keys ?? {}).some((name) => /^(c?vlan|pppoe|ppp)_/.test(name));
+  const eth_type = (wrapped ? undefined : flower.keys?.eth_type) ?? filterProtocols.number(protocol);
+  return { ...flower, keys: { ...flower.keys, eth_type } };
+}
+
 export const filterDelete: OperationKind<FilterDelete> = {
   schema: operation('filter.delete', {
     link: linkRef,
@@ -160,6 +178,13 @@ export const filterDelete: OperationKind<FilterDelete> = {
         handle: optional(text),
         kind: optional(text),
         chain: optional(u32),
+        // of one that was listed
+        object: asRead,
+        ifindex: asRead,
+        options: asRead,
+        actions: asRead,
+        statistics: asRead,
+        unknown: asRead,
       }),
       v.check(
         ({ kind, handle }) => handle === undefined || goodHandle(kind, handle),
@@ -168,12 +193,16 @@ export const filterDelete: OperationKind<FilterDelete> = {
     ),
   }),
   links: ({ link }) => [link],
-  requests: ({ link, filter }, find) => [netlink(encodeFilter(RTM_DELTFILTER, NLM_F_ACK, { ...filter, ifindex: find(link) }))],
+  requests: ({ link, filter: { parent, protocol, priority, handle, kind, chain } }, find) => {
+    const which = Object.entries({ protocol, priority, handle, kind, chain }).filter(([, value]) => value !== undefined);
+    return [netlink(encodeFilter(RTM_DELTFILTER, NLM_F_ACK, { parent, ...Object.fromEntries(which), ifindex: find(link) }))];
+  },
   command: ({ link, filter }) => words('tc', 'filter', 'delete', 'dev', device(link), ...placeWords(filter), filter.kind),
 };
 
 function placeWords({ parent, protocol, priority, handle, chain }: FilterDelete['filter']): (string | number | undefined)[] {
-  const place = parent === 'ingress' || parent === 'egress' || parent === 'root' ? [parent] : ['parent', parent];
+  // tc(8) takes the root qdisc where no place is named; its word 'root' is none that the kernel knows for filters.
+  const place = parent === 'ingress' || parent === 'egress' ? [parent] : parent === 'root' ? [] : ['parent', parent];
   return [
     ...place,
     ...option('protocol', protocol ?? (priority === undefined ? undefined : 'all')),

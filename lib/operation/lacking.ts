@@ -29,12 +29,16 @@ const actionPart = named('NET_ACT_', 'act_');
 /** The error that names what is missing; undefined where the kernel refuses for another reason. */
 export function lacking(operation: Operation, error: NetlinkError): UnsupportedError | undefined {
   const said = error.extack?.message ?? '';
-  const tell = (what: string, kind: string, part: (kind: string) => Part): UnsupportedError => {
-    const { config, module, minimumKernel } = part(kind);
+  const tell = (what: string, kind: string | readonly string[], part: (kind: string) => Part): UnsupportedError => {
+    const kinds = [kind].flat();
+    const parts = kinds.map(part);
+    const [config, module] = [parts.map(({ config }) => config).join(', '), parts.map(({ module }) => module).join(', ')];
+    const minimumKernel = parts.find(({ minimumKernel }) => minimumKernel !== undefined)?.minimumKernel;
     const since = minimumKernel === undefined ? '' : ` (since Linux ${minimumKernel})`;
-    const message = `this kernel lacks the ${what} '${kind}'${since}: it needs ${config}, or the module ${module} loaded`;
+    const named = `${kinds.length > 1 ? `one of the ${what}s` : `the ${what}`} ${kinds.map((kind) => `'${kind}'`).join(', ')}${since}`;
+    const message = `this kernel lacks ${named}: it needs ${config}, or the module ${module} loaded`;
     return new UnsupportedError(message, {
-      feature: `${what} ${kind}`,
+      feature: `${what} ${kinds.join(', ')}`,
       config,
       ...(minimumKernel !== undefined && { minimumKernel }),
       cause: error,
@@ -52,8 +56,9 @@ export function lacking(operation: Operation, error: NetlinkError): UnsupportedE
     case 'filter.add':
       if (error.code !== 'ENOENT') return undefined;
       if (said.includes('classifier not found')) return tell('filter', operation.filter.kind, filterPart);
+      // It does not say which: of several, each is named.
       return said.includes('TC action module')
-        ? tell('action', operation.filter.actions?.map(({ kind }) => kind).join(', ') ?? '', actionPart)
+        ? tell('action', [...new Set(operation.filter.actions?.map(({ kind }) => kind))], actionPart)
         : undefined;
     default:
       return undefined;

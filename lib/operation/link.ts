@@ -252,12 +252,15 @@ export const linkSet: OperationKind<LinkSet> = {
     v.check(({ change }) => change.ifindex === undefined, "must not have 'ifindex': an interface keeps its index"),
   ),
   links: ({ link, change }) => [link, change.master],
-  requests: ({ link, change: { master, name, port, ifindex: _, ...rest } }, find) => {
+  requests: ({ link, change: { master, name, port, ifindex: _, up, ...rest } }, find) => {
     const index = find(link);
     const requests: Request[] = [];
-    const change = { ...rest, newName: name, master: master === null ? 0 : master === undefined ? undefined : find(master) };
+    const last = isUpLast({ addrGenMode: rest.addrGenMode, port, up });
+    const newMaster = master === null ? 0 : master === undefined ? undefined : find(master);
+    const change = { ...rest, newName: name, master: newMaster, up: last ? undefined : up };
     if (Object.values(change).some((value) => value !== undefined)) requests.push(setLink({ ifindex: index, ...change }));
     if (port !== undefined) requests.push(setLink({ ifindex: index, portKind: 'bridge', port: portInfo(port) }));
+    if (last) requests.push(setLink({ ifindex: index, up }));
     return requests;
   },
   command: ({ link, change: { name, netnsFd, ...change } }) =>
@@ -268,10 +271,16 @@ export const linkSet: OperationKind<LinkSet> = {
     ].join('\n'),
 };
 
+/** Of one message the kernel first brings the link up, with an address that addr_gen_mode 'none' is to keep it from, and as a port that learns. */
+function isUpLast({ addrGenMode, port, up }: Pick<LinkOptions, 'addrGenMode' | 'port' | 'up'>): boolean {
+  return up === true && (addrGenMode !== undefined || port !== undefined);
+}
+
 function changeCommands(
   link: string,
   { mac, mtu, up, master, txQueueLength, alias, group, promiscuous, allMulticast, arp, addrGenMode, port }: LinkOptions,
 ): string[] {
+  const last = isUpLast({ addrGenMode, port, up });
   const set = [
     ...option('address', mac),
     ...option('mtu', mtu),
@@ -283,11 +292,12 @@ function changeCommands(
     ...option('arp', onOff(arp)),
     ...option('addrgenmode', addrGenMode),
     ...(master === null ? ['nomaster'] : option('master', master)),
-    up === undefined ? undefined : up ? 'up' : 'down',
+    up === undefined || last ? undefined : up ? 'up' : 'down',
   ].filter((word) => word !== undefined);
   return [
     ...(set.length === 0 ? [] : [words('ip', 'link', 'set', 'dev', link, ...set)]),
     ...(port === undefined ? [] : [words('bridge', 'link', 'set', 'dev', link, ...portWords(port))]),
+    ...(last ? [words('ip', 'link', 'set', 'dev', link, 'up')] : []),
   ];
 }
 

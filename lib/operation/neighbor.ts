@@ -153,5 +153,6 @@ function fdbWords(link: LinkRef, entry: FdbRequest): (string | number | undefine
     ...option('vlan', vlan),
     table,
     commandStates[entry.state ?? defaultState(entry)],
+    ...(flags ?? []).filter((name) => name !== 'self' && name !== 'master'),
   ];
 }

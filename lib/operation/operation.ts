@@ -52,6 +52,11 @@ export function onOff(value: boolean | undefined): 'on' | 'off' | undefined {
   return value === undefined ? undefined : value ? 'on' : 'off';
 }
 
+/** RTA_FLOW and FRA_FLOW as ip(8) writes them: [source/]destination. */
+export function realms(flow: number | undefined): string | undefined {
+  return flow === undefined ? undefined : flow > 0xffff ? `${flow >>> 16}/${flow & 0xffff}` : String(flow);
+}
+
 /** A word with its value, or nothing. */
 export function option(word: string, value: string | number | undefined): readonly (string | undefined)[] {
   return value === undefined ? [] : [word, String(value)];

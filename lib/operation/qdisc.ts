@@ -74,10 +74,13 @@ export const qdiscAdd: OperationKind<QdiscAdd> = {
 export const qdiscDelete: OperationKind<QdiscDelete> = {
   schema: operation('qdisc.delete', {
     link: linkRef,
-    qdisc: options({ parent: handle, kind: optional(kind), handle: optional(handle) }),
+    qdisc: options({ ...qdiscSchema.entries, parent: handle, kind: optional(kind), options: asRead }),
   }),
   links: ({ link }) => [link],
-  requests: ({ link, qdisc }, find) => [netlink(encodeQdisc(RTM_DELQDISC, NLM_F_ACK, { ...qdisc, ifindex: find(link) }))],
+  requests: ({ link, qdisc: { parent, kind, handle } }, find) => {
+    const which = { ...(kind !== undefined && { kind }), ...(handle !== undefined && { handle }) };
+    return [netlink(encodeQdisc(RTM_DELQDISC, NLM_F_ACK, { parent, ...which, ifindex: find(link) }))];
+  },
   command: ({ link, qdisc }) => words('tc', 'qdisc', 'delete', 'dev', device(link), ...placeWords(qdisc)),
 };
 

@@ -33,7 +33,19 @@ import {
   routeFlags,
   routeTypes,
 } from '../wire/route.js';
-import { type FindLink, type OperationKind, asRead, device, flagsOf, nameOf, netlink, operation, option, words } from './operation.js';
+import {
+  type FindLink,
+  type OperationKind,
+  asRead,
+  device,
+  flagsOf,
+  nameOf,
+  netlink,
+  operation,
+  option,
+  realms,
+  words,
+} from './operation.js';
 
 export interface RouteAdd {
   readonly op: 'route.add';
@@ -111,7 +123,7 @@ export const routeAdd: OperationKind<RouteAdd> = {
     const how = existing === 'replace' ? NLM_F_REPLACE : existing === 'append' ? NLM_F_APPEND : NLM_F_EXCL;
     return [netlink(encodeRoute(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | how, resolved(route, find)))];
   },
-  command: ({ route, existing }) => `${ipOf(route)} route ${existing ?? 'add'} ${routeWords(route)}`,
+  command: ({ route, existing }) => `${comment(route)}${ipOf(route)} route ${existing ?? 'add'} ${routeWords(route)}`,
 };
 
 export const routeDelete: OperationKind<RouteDelete> = {
@@ -139,16 +151,24 @@ function ipOf({ dst, via }: Route): string {
   return dst.includes(':') || (dst === 'default' && via?.includes(':') === true) ? 'ip -6' : 'ip';
 }
 
+/** An encapsulation is kept as its attributes: it has no words. */
+function comment({ encap, nexthops }: Route): string {
+  const type = encap?.type ?? nexthops?.find((hop) => hop.encap !== undefined)?.encap?.type;
+  return type === undefined ? '' : `# with its encapsulation (${type}): `;
+}
+
 function routeWords(route: Route): string {
-  const { dst, via, dev, src, from, tos, table, type, scope, protocol, metric, mtu, metrics, onlink, nexthops, nhid, expires, pref } =
+  const { dst, via, dev, src, from, tos, table, type, scope, protocol, metric, mtu, metrics, onlink, nexthops, nhid, expires, pref, flow } =
     route;
   const hop = (one: Nexthop): (string | number | undefined)[] => [
     ...(one.via === undefined ? [] : ['via', ...(one.via.includes(':') && !dst.includes(':') ? ['inet6'] : []), one.via]),
     ...(one.dev === undefined ? [] : ['dev', device(one.dev)]),
     ...option('weight', one.weight),
+    ...option('realms', realms(one.flow)),
     one.onlink === true ? 'onlink' : undefined,
   ];
-  const locked = (name: string): (string | undefined)[] => (metrics?.lock?.includes(name) === true ? ['lock'] : []);
+  // ip-route(8) locks rto_min by itself.
+  const locked = (name: string): (string | undefined)[] => (metrics?.lock?.includes(name) === true && name !== 'rto_min' ? ['lock'] : []);
   return words(
     type === undefined || type === 'unicast' ? undefined : type,
     dst,
@@ -170,6 +190,7 @@ function routeWords(route: Route): string {
         ? []
         : [name === 'cc_algo' ? 'congctl' : name, ...locked(name), ...(Array.isArray(value) ? (value as string[]) : [String(value)])],
     ),
+    ...option('realms', realms(flow)),
     ...option('expires', expires),
     ...option('pref', pref),
     onlink === true ? 'onlink' : undefined,

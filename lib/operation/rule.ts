@@ -3,7 +3,7 @@ import { type Schema, boolean, cidr, interfaceName, optional, options, oneOf, sa
 import { ipProtocols, protocols } from '../wire/constants.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
 import { RTM_DELRULE, RTM_NEWRULE, type Range, type RuleRequest, encodeRule, ruleActions } from '../wire/rule.js';
-import { type OperationKind, asRead, nameOf, netlink, operation, option, words } from './operation.js';
+import { type OperationKind, asRead, nameOf, netlink, operation, option, realms, words } from './operation.js';
 
 export interface RuleAdd {
   readonly op: 'rule.add';
@@ -72,7 +72,9 @@ function ipOf({ family, from, to }: RuleRequest): string {
 }
 
 function ruleWords(rule: RuleRequest): string {
-  const { priority, mark, markMask, action, table } = rule;
+  const { priority, mark, markMask, goto, action = goto === undefined ? 'table' : 'goto', table } = rule;
+  const masked = (value: string | number | undefined, mask: number | undefined): string | undefined =>
+    value === undefined ? undefined : `${value}${mask === undefined ? '' : `/0x${mask.toString(16)}`}`;
   const between = (value: Range | undefined): string | undefined => (value === undefined ? undefined : `${value.start}-${value.end}`);
   return words(
     rule.not === true ? 'not' : undefined,
@@ -81,24 +83,25 @@ function ruleWords(rule: RuleRequest): string {
     ...option('to', rule.to),
     ...option('iif', rule.iif),
     ...option('oif', rule.oif),
-    ...option(
-      'fwmark',
-      mark === undefined ? undefined : `0x${mark.toString(16)}${markMask === undefined ? '' : `/0x${markMask.toString(16)}`}`,
-    ),
+    ...option('fwmark', masked(mark === undefined ? undefined : `0x${mark.toString(16)}`, markMask)),
     ...option('tos', rule.tos === undefined ? undefined : `0x${rule.tos.toString(16)}`),
     ...option('ipproto', rule.ipProtocol),
-    ...option('sport', between(rule.sport)),
-    ...option('dport', between(rule.dport)),
+    ...option('dscp', masked(rule.dscp, rule.dscpMask)),
+    ...option('flowlabel', masked(rule.flowLabel, rule.flowLabelMask)),
+    ...option('sport', rule.sportMask === undefined ? between(rule.sport) : masked(rule.sport?.start, rule.sportMask)),
+    ...option('dport', rule.dportMask === undefined ? between(rule.dport) : masked(rule.dport?.start, rule.dportMask)),
     ...option('uidrange', between(rule.uidRange)),
+    ...option('tun_id', rule.tunnelId === undefined ? undefined : String(rule.tunnelId)),
     ...option('priority', priority),
     rule.l3mdev === true ? 'l3mdev' : undefined,
     ...option('protocol', rule.protocol),
     ...option('suppress_prefixlength', rule.suppressPrefixLength),
     ...option('suppress_ifgroup', rule.suppressIfGroup),
-    ...(action === undefined || action === 'table'
+    ...option('realms', realms(rule.flow)),
+    ...(action === 'table'
       ? option('table', table ?? (rule.l3mdev === true ? undefined : 'main'))
       : action === 'goto'
-        ? ['goto', rule.goto]
+        ? ['goto', goto]
         : [action]),
   );
 }

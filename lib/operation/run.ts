@@ -88,3 +88,17 @@ export async function deleted(work: Promise<unknown>, also?: string): Promise<bo
     throw error;
   }
 }
+
+/**
+ * Puts back what was done before an error, and throws it. If that fails as well, neither error hides the other.
+ * @throws the error; AggregateError of both
+ */
+export async function putBack(error: unknown, work: () => Promise<unknown>): Promise<never> {
+  try {
+    await work();
+  } catch (second) {
+    const told = (one: unknown): string => (one instanceof Error ? one.message : String(one));
+    throw new AggregateError([error, second], `${told(error)}; and what was done before could not be put back: ${told(second)}`);
+  }
+  throw error;
+}

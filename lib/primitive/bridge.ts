@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { type LinkRef, array, boolean, check, interfaceName, linkRef, optional, options } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { findLink, noLink } from '../kernel/link.js';
-import { run } from '../operation/run.js';
+import { putBack, run } from '../operation/run.js';
 import type { Operation } from '../operation/kinds.js';
 import type { Link } from '../wire/link.js';
 import { type BridgeOptions, createBridge, deleteLink } from './link.js';
@@ -51,14 +51,14 @@ export async function bridgeEnslave(
     await run(scope, 'bridgeEnslave', [...enslave, { op: 'link.set', link: bridge.ifindex, change: { ...pinned, ...(up && { up }) } }]);
     return (await findLink(scope, bridge.ifindex)) ?? fail(noLink(name));
   } catch (error) {
-    for (const port of before)
-      await run(scope, 'bridgeEnslave', [{ op: 'link.set', link: port.ifindex, change: { master: port.master ?? null, up: port.up } }]);
-    if (there === undefined) await deleteLink(scope, bridge.ifindex);
-    else
-      await run(scope, 'bridgeEnslave', [
-        { op: 'link.set', link: there.ifindex, change: { up: there.up, ...(await movedMac(scope, there)) } },
-      ]);
-    throw error;
+    return putBack(error, async () => {
+      for (const port of before) {
+        await run(scope, 'bridgeEnslave', [{ op: 'link.set', link: port.ifindex, change: { master: port.master ?? null, up: port.up } }]);
+      }
+      if (there === undefined) return deleteLink(scope, bridge.ifindex);
+      const change = { up: there.up, ...(await movedMac(scope, there)) };
+      return run(scope, 'bridgeEnslave', [{ op: 'link.set', link: there.ifindex, change }]);
+    });
   }
 }
 

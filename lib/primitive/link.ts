@@ -8,7 +8,7 @@ import type { BridgeKindOptions } from '../operation/link/bridge.js';
 import type { MacvlanOptions } from '../operation/link/macvlan.js';
 import type { VxlanOptions } from '../operation/link/vxlan.js';
 import type { Operation } from '../operation/kinds.js';
-import { deleted, run } from '../operation/run.js';
+import { deleted, putBack, run } from '../operation/run.js';
 import { type Link, decodeLink, encodeLinkDump } from '../wire/link.js';
 import { addAddress } from './address.js';
 import type { Scope } from './scope.js';
@@ -91,8 +91,7 @@ export async function createVeth(
     for (const address of peerAddresses ?? []) await addAddress(there, peerName, { address, flags: nodad(address) });
     return made;
   } catch (error) {
-    await deleteLink(scope, made.ifindex);
-    throw error;
+    return putBack(error, () => deleteLink(scope, made.ifindex));
   }
 }
 

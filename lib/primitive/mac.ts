@@ -2,7 +2,7 @@ import { type LinkRef, check, interfaceMac, linkRef, optional, options } from '.
 import { PodtapError } from '../errors.js';
 import { findLink, noLink } from '../kernel/link.js';
 import type { Operation } from '../operation/kinds.js';
-import { run } from '../operation/run.js';
+import { putBack, run } from '../operation/run.js';
 import type { Link } from '../wire/link.js';
 import { formatMac } from '../wire/text.js';
 import { listNeighbors } from './neighbor.js';
@@ -61,8 +61,7 @@ export async function cloneMac(
     await run(scope, 'cloneMac', [setMac(source, linkMac), ...(target === undefined ? [] : [setMac(target, source.mac)]), ...neighbors]);
   } catch (error) {
     // In reverse: of two interfaces on one wire, only one may have a MAC at a time.
-    await run(scope, 'cloneMac', [...changed.reverse().map((one) => setMac(one, one.mac)), ...neighbors]);
-    throw error;
+    return putBack(error, () => run(scope, 'cloneMac', [...changed.reverse().map((one) => setMac(one, one.mac)), ...neighbors]));
   }
   return { guestMac: source.mac, linkMac };
 }

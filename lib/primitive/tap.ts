@@ -2,7 +2,7 @@ import { boolean, check, ifindex, interfaceMac, interfaceName, mtu, optional, op
 import { PodtapError, UnsupportedError, invalidArgument } from '../errors.js';
 import { findLink, noLink } from '../kernel/link.js';
 import { Tap, type TapOffload, type TapShape, closeTun } from '../kernel/tap.js';
-import { run } from '../operation/run.js';
+import { putBack, run } from '../operation/run.js';
 import { offloadNeedsHeader, tapShape } from '../operation/tap.js';
 import type { Link } from '../wire/link.js';
 import { deleteLink } from './link.js';
@@ -75,9 +75,10 @@ export async function createTap(scope: Scope, name = 'tap%d', settings: TapOptio
     verify(link, { persist, owner, group, vnetHdr, queues, mac, mtu, ifindex });
     return new Tap(scope, link, shape, tun!.queues);
   } catch (error) {
-    await closeTun(tun!);
-    await deleteLink(scope, tun!.ifindex);
-    throw error;
+    return putBack(error, async () => {
+      await closeTun(tun!);
+      await deleteLink(scope, tun!.ifindex);
+    });
   }
 }
 

@@ -29,7 +29,7 @@ export async function addQdisc(scope: Scope, link: LinkRef, qdisc: QdiscRequest)
   await run(scope, 'addQdisc', [{ op: 'qdisc.add', link, qdisc }]);
 }
 
-/** Deletes a qdisc, with every filter on it. Like `tc qdisc delete dev LINK ingress`. Resolves false where there was none. */
+/** Deletes a qdisc, given as it was listed or by its place alone, with every filter on it. Like `tc qdisc delete dev LINK ingress`. Resolves false where there was none. */
 export async function deleteQdisc(scope: Scope, link: LinkRef, qdisc: QdiscDelete['qdisc']): Promise<boolean> {
   // The kernel says EINVAL where there is no qdisc at that place; a malformed request is refused before it is sent.
   return deleted(run(scope, 'deleteQdisc', [{ op: 'qdisc.delete', link, qdisc }]), 'EINVAL');
@@ -54,6 +54,10 @@ export async function listFilters(scope: Scope, link: LinkRef, parent = 'ingress
 /**
  * Adds a filter. Give it a priority and a handle: without them the kernel chooses, and adding it again makes a second one.
  *
+ * u32's handles begin with a table, which the kernel numbers through the whole qdisc, ingress and egress of clsact alike: '800:' is that of
+ * the first priority or hook that has u32 filters, '801:' the next one made, and numbers are not soon used again. For any but the first
+ * give the node alone: '::800'. Adding that again is ENOSPC.
+ *
  * Like `tc filter add dev LINK ingress protocol all pref 1 handle 800::800 u32 match u32 0 0 action mirred egress redirect dev TAP`.
  * tc-u32(8), tc-matchall(8), tc-flower(8), tc-bpf(8), tc-mirred(8).
  * @throws NetlinkError EEXIST: it is there; UnsupportedError: the kernel lacks the classifier or the action
@@ -68,7 +72,7 @@ export async function addFilter(scope: Scope, link: LinkRef, filter: FilterReque
   await run(scope, 'addFilter', [{ op: 'filter.add', link, filter }]);
 }
 
-/** Deletes a filter; without a handle all of that priority, without a priority all at that place. Like `tc filter delete dev LINK ingress ...`. Resolves false where there was none. */
+/** Deletes a filter, given as it was listed, or by its place: without a handle all of that priority, without a priority all at that place. Like `tc filter delete dev LINK ingress ...`. Resolves false where there was none. */
 export async function deleteFilter(scope: Scope, link: LinkRef, filter: FilterDelete['filter']): Promise<boolean> {
   return deleted(run(scope, 'deleteFilter', [{ op: 'filter.delete', link, filter }]), 'EINVAL');
 }

@@ -47,7 +47,7 @@ const readers: Readonly<Record<WatchGroup, (scope: Scope) => Promise<readonly Wa
 
 /**
  * Changes as they happen, until the signal aborts, which ends the iteration, or the loop is left. Too slow a reader gets an 'overrun'
- * where changes were lost, and goes on. Of some changes the kernel tells nothing: the IPv4 routes that go with an interface that is
+ * where changes were lost, and goes on. It is subscribed when the iteration begins: with `resync`, the first snapshot says that it is. Of some changes the kernel tells nothing: the IPv4 routes that go with an interface that is
  * taken down or deleted are one.
  *
  * Like `ip monitor`. rtnetlink(7), RTNLGRP_*.

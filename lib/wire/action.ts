@@ -44,7 +44,7 @@ export interface Action {
   readonly kind: string;
   /** In the kernel's list of its kind. Absent in a request: a new one. */
   readonly index?: number;
-  /** What comes then: 'pipe', 'stolen', 'ok', 'drop', 'continue', 'reclassify', 'jump 2', 'goto chain 5', ... Absent in a request: what tc(8) takes. */
+  /** What comes then: 'pipe', 'stolen', 'ok', 'drop', 'continue', 'reclassify', 'jump 2', 'goto chain 5', ... Absent in a request: what tc(8) takes; after pedit 'pipe', where tc(8) would end the list. */
   readonly control?: string;
   /** At most 16 bytes, for whoever made it (since 4.11). */
   readonly cookie?: Uint8Array;

@@ -176,10 +176,37 @@ export type Values<T> =
 type ValueOf<F> = (F extends Format<infer T> ? T : never) | undefined;
 
 export function table<const F extends Fields>(prefix: string, fields: F): Table<F> {
-  const inOrder = Object.entries(fields).map(([name, [type, of]], place): Field => ({ name, type, format: of, place }));
-  const byType: (Field | undefined)[] = Array<undefined>(Math.max(0, ...inOrder.map((field) => field.type)) + 1).fill(undefined);
-  for (const field of inOrder) byType[field.type] = field;
-  return { prefix, fields, byType, inOrder, byName: new Map(inOrder.map((field) => [field.name, field])) };
+  return new LazyTable(prefix, fields);
+}
+
+/** Of the hundred tables a program uses a few: what they are looked up by is made when it is first asked for, not at every start. */
+class LazyTable<F extends Fields> implements Table<F> {
+  #inOrder: readonly Field[] | undefined;
+  #byType: readonly (Field | undefined)[] | undefined;
+  #byName: ReadonlyMap<string, Field> | undefined;
+
+  constructor(
+    readonly prefix: string,
+    readonly fields: F,
+  ) {}
+
+  get inOrder(): readonly Field[] {
+    return (this.#inOrder ??= Object.entries(this.fields).map(([name, [type, format]], place) => ({ name, type, format, place })));
+  }
+
+  get byType(): readonly (Field | undefined)[] {
+    return (this.#byType ??= byNumber(this.inOrder));
+  }
+
+  get byName(): ReadonlyMap<string, Field> {
+    return (this.#byName ??= new Map(this.inOrder.map((field) => [field.name, field])));
+  }
+}
+
+function byNumber(fields: readonly Field[]): readonly (Field | undefined)[] {
+  const byType: (Field | undefined)[] = Array<undefined>(Math.max(0, ...fields.map((field) => field.type)) + 1).fill(undefined);
+  for (const field of fields) byType[field.type] = field;
+  return byType;
 }
 
 // ------------------------------------------------------------------ structs
@@ -228,6 +255,7 @@ function alignTo(length: number, alignment: number): number {
 // ------------------------------------------------------------------ decoding
 
 export function decode<F extends Fields>(table: Table<F>, from: Bytes, start: number, end: number): Values<Table<F>> {
+  const { byType } = table;
   const values: Record<string, unknown> = {};
   let unknown: Unknown[] | undefined;
   let at = start;
@@ -235,7 +263,7 @@ export function decode<F extends Fields>(table: Table<F>, from: Bytes, start: nu
     const length = from.u16[at >> 1]!;
     if (length < 4 || at + length > end) break;
     const type = from.u16[(at >> 1) + 1]!;
-    const field = table.byType[type & NLA_TYPE_MASK];
+    const field = byType[type & NLA_TYPE_MASK];
     const value = field === undefined ? undefined : read(field.format, from, at + 4, at + length, values);
     if (value === UNREAD) {
       // nothing to keep

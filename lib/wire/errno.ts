@@ -157,11 +157,10 @@ export function errnoMessage(errno: number): string {
   return errors[Math.abs(errno)]?.[1] ?? `unknown error ${Math.abs(errno)}`;
 }
 
-const numbers: Readonly<Record<string, number>> = Object.fromEntries(
-  Object.entries(errors).map(([number, [code]]) => [code, Number(number)]),
-);
+let numbers: ReadonlyMap<string, number> | undefined; // made at need
 
 /** 19 for 'ENODEV'; undefined where Linux has no such error. */
 export function errnoNumber(code: string): number | undefined {
-  return Object.hasOwn(numbers, code) ? numbers[code] : undefined;
+  numbers ??= new Map(Object.entries(errors).map(([number, [name]]) => [name, Number(number)]));
+  return numbers.get(code);
 }

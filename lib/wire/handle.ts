@@ -23,9 +23,15 @@ export function parseHandle(text: string): number {
   return ((parseInt(match[1] || '0', 16) << 16) | parseInt(match[2] || '0', 16)) >>> 0;
 }
 
-/** What a filter hangs on: 'ingress' and 'egress' are those of clsact, as for `tc filter add dev eth0 ingress`. */
+/**
+ * What a filter hangs on: 'ingress' and 'egress' are those of clsact, as for `tc filter add dev eth0 ingress`. 'root' is the root qdisc,
+ * whatever its handle: for filters the kernel calls it 0, and takes TC_H_ROOT for another hook of ffff:.
+ */
 export function parseFilterParent(text: string): number {
-  return text === 'ingress' ? 0xfffffff2 : text === 'egress' ? 0xfffffff3 : parseHandle(text);
+  return text === 'ingress' ? 0xfffffff2 : text === 'egress' ? 0xfffffff3 : text === 'root' ? 0 : parseHandle(text);
+}
+export function formatFilterParent(handle: number): string {
+  return handle === 0 ? 'root' : handle === 0xffffffff ? 'ffff:ffff' : formatHandle(handle);
 }
 
 /** A handle of u32: 'table:hash:node' in hexadecimal, '800::800' for the first filter, '800:' for the table itself. */

@@ -21,19 +21,15 @@ export function flagBits(names: Readonly<Record<string, number>>, given: readonl
 
 /** A one-to-one naming of numbers. */
 export class Naming<N extends string> {
-  readonly #names: readonly (string | undefined)[];
+  #names: readonly (string | undefined)[] | undefined; // made at need
 
   constructor(
     readonly what: string,
     readonly numbers: Readonly<Record<N, number>>,
-  ) {
-    const names: (string | undefined)[] = [];
-    for (const [name, number] of Object.entries<number>(numbers)) names[number] = name;
-    this.#names = names;
-  }
+  ) {}
 
   name(number: number): string {
-    return this.#names[number] ?? String(number);
+    return (this.#names ??= byNumber(this.numbers))[number] ?? String(number);
   }
 
   /** Throws where there is no such name, and the text is no number either. */
@@ -44,6 +40,12 @@ export class Naming<N extends string> {
   has(name: string): boolean {
     return Object.hasOwn(this.numbers, name) || isNumber(name);
   }
+}
+
+function byNumber(numbers: Readonly<Record<string, number>>): readonly (string | undefined)[] {
+  const names: (string | undefined)[] = [];
+  for (const [name, number] of Object.entries(numbers)) names[number] = name;
+  return names;
 }
 
 function named(numbers: Readonly<Record<string, number>>, name: string, what: string): number {

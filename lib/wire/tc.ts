@@ -6,7 +6,7 @@ import { type BpfOptions, bpf } from './filter/bpf.js';
 import { type FlowerOptions, flower } from './filter/flower.js';
 import { type MatchallOptions, matchall } from './filter/matchall.js';
 import { type U32Options, u32 as u32Filter } from './filter/u32.js';
-import { formatHandle, formatU32Handle, parseFilterParent, parseHandle, parseU32Handle } from './handle.js';
+import { formatFilterParent, formatHandle, formatU32Handle, parseFilterParent, parseHandle, parseU32Handle } from './handle.js';
 import { type Message, decodeAttributes, decodeHeader, encodeMessage, messageFamily } from './message.js';
 import { Naming } from './names.js';
 import { type PrioOptions, fifo, prio } from './qdisc/fifo.js';
@@ -215,7 +215,7 @@ export interface Filter {
   readonly object?: 'filter';
   /** TCM_IFINDEX_MAGIC_BLOCK: the parent is the number of a shared block. */
   readonly ifindex: number;
-  /** The qdisc or class: 'ffff:', 'ffff:fff2', 'ffff:fff3', '1:'. See handle.ts. In a request also 'ingress' and 'egress'. */
+  /** The qdisc or class: 'ffff:', 'ffff:fff2', 'ffff:fff3', '1:'. See handle.ts. In a request also 'ingress', 'egress', and 'root' for the root qdisc. */
   readonly parent: string;
   /** 'all', 'ip', 'ipv6', 'arp', '802.1Q', ... or '0x88cc'. */
   readonly protocol: string;
@@ -242,7 +242,7 @@ export function decodeFilter(from: Bytes, message: Message): Filter {
   return {
     object: 'filter',
     ifindex,
-    parent: ifindex === TCM_IFINDEX_MAGIC_BLOCK ? String(parent) : formatHandle(parent),
+    parent: ifindex === TCM_IFINDEX_MAGIC_BLOCK ? String(parent) : formatFilterParent(parent),
     protocol: protocolName(protocol),
     priority: info >>> 16,
     ...(handle !== 0 && { handle: kind === 'u32' ? formatU32Handle(handle) : `0x${handle.toString(16)}` }),
@@ -284,7 +284,7 @@ export function encodeFilter(type: number, flags: number, filter: FilterRequest)
   );
 }
 
-/** A dump of RTM_GETTFILTER, of one parent; 'root' for the egress root qdisc's. `chain`: of that one only. */
+/** A dump of RTM_GETTFILTER, of one parent; 'root' for the root qdisc's. `chain`: of that one only. */
 export function encodeFilterDump(flags: number, ifindex: number, parent: string, chain?: number): Uint8Array {
   const block = ifindex === TCM_IFINDEX_MAGIC_BLOCK;
   return encodeMessage(

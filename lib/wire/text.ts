@@ -1,6 +1,5 @@
 // Addresses as text. The decoders call these for every route and neighbour of a dump, where making strings is most of the work:
 // hence the tables of pairs of octets, and the memory of addresses seen of late (the gateway of a thousand routes is one string).
-import { isIPv4, isIPv6 } from 'node:net';
 
 const decimal = Array.from({ length: 256 }, (_, n) => String(n));
 const hex = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, '0'));
@@ -95,15 +94,32 @@ export function formatIp(u8: Uint8Array, at: number, length: number): string | u
 
 /** 4 or 16 bytes, or undefined where the text is no address. Zones (fe80::1%eth0) are refused. */
 export function parseIp(text: string): Uint8Array | undefined {
-  if (isIPv4(text)) return Uint8Array.from(text.split('.'), Number);
-  if (!isIPv6(text) || text.includes('%')) return undefined;
-  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(text);
-  const tail = dotted ? parseIp(dotted[2]!)! : undefined;
-  const plain = tail ? `${dotted![1]}${hex[tail[0]!]}${hex[tail[1]!]}:${hex[tail[2]!]}${hex[tail[3]!]}` : text;
-  const [head = '', rest] = plain.split('::');
+  return text.includes(':') ? parseIpv6(text) : parseIpv4(text);
+}
+
+const octet = '(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)';
+const fourOctets = new RegExp(`^${octet}(?:\\.${octet}){3}$`);
+
+// Not by node:net, which brings all of Node's streams with it.
+function parseIpv4(text: string): Uint8Array | undefined {
+  return fourOctets.test(text) ? Uint8Array.from(text.split('.'), Number) : undefined;
+}
+
+function parseIpv6(text: string): Uint8Array | undefined {
+  let plain = text;
+  if (text.includes('.')) {
+    const colon = text.lastIndexOf(':') + 1;
+    const tail = parseIpv4(text.slice(colon));
+    if (tail === undefined) return undefined;
+    plain = `${text.slice(0, colon)}${hex[tail[0]!]}${hex[tail[1]!]}:${hex[tail[2]!]}${hex[tail[3]!]}`;
+  }
+  const [head = '', rest, ...more] = plain.split('::');
   const before = head === '' ? [] : head.split(':');
   const after = rest === undefined || rest === '' ? [] : rest.split(':');
-  const groups = [...before, ...Array<string>(8 - before.length - after.length).fill('0'), ...after];
+  const zeros = 8 - before.length - after.length; // '::' stands for one group at least
+  if (more.length > 0 || (rest === undefined ? zeros !== 0 : zeros < 1)) return undefined;
+  const groups = [...before, ...Array<string>(zeros).fill('0'), ...after];
+  if (!groups.every((group) => /^[0-9a-f]{1,4}$/i.test(group))) return undefined;
   const bytes = new Uint8Array(16);
   groups.forEach((group, index) => {
     const value = parseInt(group, 16);

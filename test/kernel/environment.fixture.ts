@@ -69,7 +69,7 @@ const states: Record<string, () => Promise<unknown>> = {
   opening: async () => {
     for (let number = 0; number < 50; number++) void Netns.create().catch(ignore);
   },
-  frames: async () => void (await openPacketSocket(await wire(), 'v0')).frames().next(),
+  frames: async () => void take((await openPacketSocket(await wire(), 'v0')).frames(), Infinity),
   'TAP frames': async () => {
     const tap = await createTap(await Netns.create(), 'tap0', { persist: false });
     void take(tap.frames(), Infinity);
@@ -77,7 +77,7 @@ const states: Record<string, () => Promise<unknown>> = {
   watch: async () => {
     const events = watch(await wire(), { resync: true });
     await events.next();
-    void events.next();
+    void take(events, Infinity);
   },
   attached: async () => void (await createTap(await Netns.create(), 'tap0')).waitAttached(),
   ping: async () => void ping(await wire(), '10.0.0.9', { timeout: 60_000 }),
@@ -130,10 +130,11 @@ if (isMainThread) {
   const [state, ending, code] = process.argv.slice(2);
   if (state === 'collected') console.log(await collected());
   else await states[state!]!();
+  if (ending === 'linger') console.log('under way');
   if (ending === 'exit') process.exit(Number(code));
   if (ending === 'later') setTimeout(() => process.exit(Number(code)), 30);
   if (ending === 'kill') process.kill(process.pid, 'SIGTERM');
-  if (ending !== 'wait') process.exitCode = Number(code ?? 0);
+  if (ending !== 'linger') process.exitCode = Number(code ?? 0);
 } else if (workerData === 'answers') {
   parentPort!.postMessage(await answers());
 } else {

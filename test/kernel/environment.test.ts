@@ -21,7 +21,7 @@ await t.test('process.exit in any state', { skip }, async (t) => {
   }
   const busy = await Promise.all([process_('busy', 'later', '7'), process_('busy', 'kill')]);
   t.same(busy.map(({ code, signal }) => [code, signal]), [[7, null], [null, 'SIGTERM']]); // prettier-ignore
-  const thrown = await process_('throws', 'wait');
+  const thrown = await process_('throws', 'linger');
   t.equal(thrown.code, 1);
   t.match(thrown.stderr, /as a program may/);
 });
@@ -35,11 +35,12 @@ await t.test('what is idle keeps no process alive, what waits does', { skip }, a
       }),
     );
   }
-  // Node ends with 13 where a promise at the top is never settled, and nothing is left that could do it.
-  for (const state of waits) {
-    const { signal } = await fixture('kernel/environment.fixture.js', [state, 'end'], { milliseconds: 400 });
-    t.equal(signal, 'SIGKILL', state);
-  }
+  await Promise.all(
+    waits.map(async (state) => {
+      const ended = await fixture('kernel/environment.fixture.js', [state, 'linger'], { killedAfter: 150 });
+      t.same([ended.stdout, ended.signal], ['under way\n', 'SIGKILL'], state);
+    }),
+  );
 });
 
 await t.test('a namespace that is dropped is closed by the garbage collector', { skip }, async (t) => {

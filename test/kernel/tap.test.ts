@@ -576,7 +576,7 @@ await t.test('under a bridge, to another port', { skip }, async (t) => {
   const [toGuest, toFar] = [tap.frames(), far.frames()];
   const [first, other] = [toGuest.next(), toFar.next()];
   await tap.waitAttached();
-  t.ok(await until(async () => shown(netns, 'tap0').linkinfo.info_slave_data?.state === 'forwarding'));
+  for (const port of ['tap0', 'v0']) t.ok(await until(() => shown(netns, port).linkinfo.info_slave_data?.state === 'forwarding'));
   await tap.send([frame(1, 1514)]);
   t.same(
     (await other).value!.map((bytes) => numberOf(bytes)),

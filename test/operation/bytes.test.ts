@@ -60,6 +60,10 @@ const ways = {
     why: 'the kernel looks at no state when it deletes',
     change: ({ header }) => void (header.state = 0),
   },
+  managedState: {
+    why: 'ip forgets the state that it was given; podtap leaves it to the kernel what it makes of it',
+    change: ({ header }) => void (header.state = 4),
+  },
   ownTable: {
     why: 'no flag leaves it to the kernel, which takes the bridge of a port; a port that has left it since is told by an error',
     change: ({ header }) => void (header.flags = 0),
@@ -188,6 +192,11 @@ const rows: readonly Row[] = [
     `ip neigh replace fd00::5 lladdr ${mac} dev eth0 nud stale router protocol static`,
     { op: 'neighbor.set', link: 'eth0', neighbor: { address: 'fd00::5', mac, state: 'stale', flags: ['router'], protocol: 'static' } },
   ],
+  [
+    `ip neigh replace 10.0.0.5 lladdr ${mac} dev eth0 nud stale managed`,
+    { op: 'neighbor.set', link: 'eth0', neighbor: { address: '10.0.0.5', mac, state: 'stale', flags: ['managed'] } },
+    ways.managedState,
+  ],
   ['ip neigh replace proxy 10.0.0.5 dev eth0', { op: 'neighbor.set', link: 'eth0', neighbor: { address: '10.0.0.5', flags: ['proxy'] } }],
   ['ip neigh delete 10.0.0.5 dev eth0', { op: 'neighbor.delete', link: 'eth0', neighbor: { address: '10.0.0.5' } }, ways.anyState],
   [
@@ -271,7 +280,7 @@ function captured(trace: string): Sent[][] {
       continue;
     }
     flush();
-    const [, pid, call] = /^(\d+) (\w+)\(/.exec(line) ?? [];
+    const [, pid, call] = /^(\d+) +(\w+)\(/.exec(line) ?? [];
     if (call === 'execve') programs.set(pid!, (current = []));
     else if (call === 'sendmsg') current = programs.get(pid!)!;
   }
@@ -316,7 +325,8 @@ await t.test('requests as the tools send them', async (t) => {
     '-c',
     `${script}\n:`,
   ];
-  await run(netns, 'strace', args);
+  const { status, stderr } = await run(netns, 'strace', args);
+  t.equal(status, 0, stderr);
   const [shell, ...programs] = captured(readFileSync(file, 'latin1'));
   t.strictSame(shell, []);
   t.equal(programs.length, rows.length);

@@ -10,7 +10,7 @@ const preload = join(root, 'test/support/netns.cjs');
 function run(...args: readonly string[]) {
   // As if started by hand, not by tap, which would follow it with NODE_OPTIONS.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PODTAP_TEST_NETNS|NODE_OPTIONS|_?TAP)/.test(name)));
-  return spawnSync(process.execPath, ['--require', preload, ...args], { env, encoding: 'utf8' });
+  return spawnSync(process.execPath, ['--conditions=podtap-source', '--require', preload, ...args], { env, encoding: 'utf8' });
 }
 
 function leave(what: string) {

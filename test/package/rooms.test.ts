@@ -21,6 +21,7 @@ const refused = [
   ['lib/wire/kinds/veth.ts', `import { x } from '../../kernel/netlink.js';`],
   ['lib/wire/link.ts', `import { readFile } from 'node:fs/promises';`],
   ['lib/wire/link.ts', `import { isIP } from 'net';`],
+  ['lib/wire/link.ts', `import { isIP } from 'node:net';`],
   ['lib/wire/link.ts', `import { x } from '../check.js';`],
   ['lib/kernel/netlink.ts', `import { x } from '../primitive/tap.js';`],
   ['lib/kernel/netlink.ts', `import { spawn } from 'node:child_process';`],
@@ -30,6 +31,7 @@ const refused = [
   ['lib/localhost/plan.ts', `import { plumb } from '../plumb/plumb.js';`],
   ['lib/guest/qemu.ts', `import { join } from 'node:path';`],
   ['lib/lab/lab.ts', `import { spawn } from 'node:child_process';`],
+  ['lib/lab/lab.ts', `const { spawn } = process.getBuiltinModule('node:child_process');`],
   ['lib/lab/lab.ts', `import { plumb } from '../index.js';`],
   ['lib/cni/main.ts', `import { plumb } from 'podtap';`],
   ['lib/cni/main.ts', `import { x } from '../cli/main.js';`],
@@ -40,10 +42,11 @@ const refused = [
 ] as const;
 
 const allowed = [
-  ['lib/wire/link.ts', `import { isIP } from 'node:net'; import { x } from '../values.js'; import { y } from './bytes.js';`],
+  ['lib/wire/link.ts', `import { x } from '../values.js'; import { y } from './bytes.js';`],
   ['lib/wire/kinds/veth.ts', `import { x } from '../../errors.js'; import { y } from '../link.js';`],
   ['lib/kernel/netlink.ts', `import { native } from '../native.js'; import { x } from '../wire/link.js'; import { y } from '../check.js';`],
   ['lib/kernel/netns.ts', `import { spawn } from 'node:child_process';`],
+  ['lib/kernel/netns.ts', `const { spawn } = process.getBuiltinModule('node:child_process');`],
   ['lib/lab/unprivileged.ts', `import { spawnSync } from 'node:child_process';`],
   ['lib/plumb/bridge.ts', `import { x } from '../localhost/plan.js'; import { y } from '../state/snapshot.js';`],
   ['lib/cni/main.ts', `import { x } from '../plumb/plumb.js'; import { y } from '../trace/trace.js';`],

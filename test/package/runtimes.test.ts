@@ -13,7 +13,7 @@ for (const [name, [command = '', ...args]] of Object.entries(runtimes)) {
   await t.test(name, async (t) => {
     t.ok(existsSync(command), `${command} is installed`);
     const env = { ...process.env, DENO_DIR: join(t.testdir({}), 'deno'), DENO_NO_UPDATE_CHECK: '1', NODE_OPTIONS: '' };
-    const { status, signal, stdout, stderr } = spawnSync(command, [...args, smoke], { cwd: root, env, encoding: 'utf8', timeout: 30_000 });
+    const { status, signal, stdout, stderr } = spawnSync(command, [...args, smoke], { cwd: root, env, encoding: 'utf8', timeout: 120_000 });
     t.equal(signal, null);
     t.equal(status, 0, { stderr });
     t.match(stdout, /^smoke ok$/m);

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { type Address, Netns, addAddress, createVeth, deleteAddress, flushAddresses, listAddresses, listRoutes, setSysctl } from 'podtap';
-import { type Json, ip, ipJson, sh } from '../support/oracle.js';
+import { type Json, ip, ipJson, settled, sh } from '../support/oracle.js';
 
 async function pod(): Promise<Netns> {
   const netns = await Netns.create();
@@ -191,6 +191,7 @@ await t.test('lossless: read, flushed, added again', async (t) => {
     'address add fe80::1/64 dev eth0 nodad',
   );
   const show = async (): Promise<string> => (await sh(netns, 'ip -d address show dev eth0')).replace(/\b(5000|4999|4998|4000|3999|3998)sec/g, (_, seconds) => `${Math.ceil(Number(seconds) / 100) * 100}sec`); // prettier-ignore
+  await settled(netns);
   const before = await show();
   const routes = await sh(netns, 'ip -d route show table all dev eth0');
   const there = await flushAddresses(netns, 'eth0');
@@ -199,6 +200,7 @@ await t.test('lossless: read, flushed, added again', async (t) => {
   // IPv4 in the order of the dump, IPv6, which the kernel keeps the other way round, in reverse.
   for (const address of there.filter(({ address }) => !address.includes(':'))) await addAddress(netns, 'eth0', address);
   for (const address of there.filter(({ address }) => address.includes(':')).reverse()) await addAddress(netns, 'eth0', address);
+  await settled(netns);
   t.equal(await show(), before);
   t.equal(await sh(netns, 'ip -d route show table all dev eth0'), routes);
 });

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { Netns, addAddress, addRoute, addRule, createVeth, readAddr } from 'podtap';
-import { ip, ipJson, sh } from '../support/oracle.js';
+import { ip, ipJson, settled, sh } from '../support/oracle.js';
 
 /** A pod as engines make them, with everything that policy adds: eth0 is the subject, eth1 must not be mixed up with it. */
 async function pod(): Promise<Netns> {
@@ -17,7 +17,7 @@ async function pod(): Promise<Netns> {
     addrGenMode: 'none',
     up: true,
     addresses: ['10.9.0.1/24', 'fd09::1/64'],
-    peer: { name: 'x1', up: true },
+    peer: { name: 'x1', addrGenMode: 'none', up: true },
   });
   await ip(
     netns,
@@ -55,7 +55,7 @@ async function pod(): Promise<Netns> {
     'neigh add fd00:1::5 lladdr 02:00:00:00:00:05 dev eth0 nud permanent',
     'neigh add 10.9.0.5 lladdr 02:00:00:00:00:05 dev eth1 nud permanent',
   );
-  return netns;
+  return settled(netns);
 }
 
 await t.test('everything that eth0 has, and nothing else', async (t) => {
@@ -139,6 +139,7 @@ await t.test('lossless: what is read from one pod, put into another', async (t) 
   const routes = eth0.routes.filter(({ protocol, nexthops }) => protocol !== 'kernel' && nexthops === undefined);
   for (const route of routes) await addRoute(other, route);
   for (const rule of eth0.rules) await addRule(other, rule);
+  await settled(other);
   const text = async (scope: Netns): Promise<string> =>
     [
       await sh(scope, 'ip -d address show dev eth0'),

@@ -8,13 +8,14 @@ import {
   createVeth,
   flushAddresses,
   getLink,
+  listLinks,
   setLink,
   setNeighbor,
   watch,
 } from 'podtap';
 import { createLab, ping } from 'podtap/lab';
 import { startGuest } from '../support/guest.js';
-import { ip, ipJson, sh } from '../support/oracle.js';
+import { ip, ipJson, settled, sh } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
 
 const old = '02:00:00:00:00:22';
@@ -28,7 +29,7 @@ async function pod(): Promise<Netns> {
     addresses: ['10.0.0.2/24', 'fd00::2/64'],
     peer: { name: 'x', addrGenMode: 'none', up: true },
   });
-  return netns;
+  return settled(netns);
 }
 async function macOf(netns: Netns, name: string): Promise<string | undefined> {
   return (await ipJson(netns, `link show dev ${name}`))[0]?.address as string;
@@ -119,8 +120,7 @@ await t.test('what is refused, and that nothing changes then', { skip: requires(
   await using netns = await pod();
   await createVeth(netns, 'port', { up: true, peer: { name: 'y', up: true } });
   await bridgeEnslave(netns, { bridge: 'br0', ports: ['port'] });
-  const macs = async (): Promise<unknown[]> =>
-    (await ipJson(netns, 'link show')).map(({ ifname, address, flags }) => [ifname, address, flags]);
+  const macs = async (): Promise<unknown[]> => (await listLinks(netns)).map(({ name, mac, up, master }) => ({ name, mac, up, master }));
   const before = await macs();
   await t.rejects(cloneMac(netns, { from: 'eth0', to: 'port' }), {
     name: 'PodtapError',

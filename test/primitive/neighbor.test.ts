@@ -71,6 +71,13 @@ await t.test('setNeighbor changes one that is there', async (t) => {
   t.match(await oracle(netns, '10.0.0.2'), { lladdr: '02:00:00:00:00:03', state: ['STALE'] });
 });
 
+await t.test('a managed one: the kernel finds out its MAC, and goes on doing so', async (t) => {
+  await using netns = await pod();
+  await setNeighbor(netns, 'eth0', { address: '10.0.0.2', mac, state: 'stale', flags: ['managed'] });
+  t.equal((await oracle(netns, '10.0.0.2'))?.managed, null);
+  t.strictSame((await listNeighbors(netns, { link: 'eth0', family: 'ipv4' }))[0]?.flags, ['managed']);
+});
+
 await t.test('proxies', async (t) => {
   await using netns = await pod();
   for (const address of ['10.9.0.1', 'fd00::9']) {
@@ -113,7 +120,7 @@ await t.test('listNeighbors: filters', async (t) => {
 
 async function bridged(): Promise<Netns> {
   const netns = await Netns.create();
-  await createBridge(netns, 'br0', { up: true });
+  await createBridge(netns, 'br0', { addrGenMode: 'none', up: true });
   for (const name of ['p0', 'p1'])
     await createVeth(netns, name, {
       master: 'br0',
@@ -168,7 +175,7 @@ await t.test('setFdb of a VLAN', { skip: requires('bridge_vlan') }, async (t) =>
 
 await t.test('listFdb: of a port, of a bridge, of all', { skip: requires('bridge') }, async (t) => {
   await using netns = await bridged();
-  await createVeth(netns, 'y0', { up: true, peer: { name: 'y1', up: true } });
+  await createVeth(netns, 'y0', { addrGenMode: 'none', up: true, peer: { name: 'y1', addrGenMode: 'none', up: true } });
   const set = (entries: readonly { readonly ifindex: number; readonly mac: string }[]): string[] =>
     entries.map(({ ifindex, mac }) => `${ifindex} ${mac}`).sort();
   const name = new Map((await ipJson(netns, 'link show')).map(({ ifname, ifindex }) => [ifname, ifindex as number]));

@@ -155,7 +155,7 @@ await t.test('an open handle pins the namespace, and its links', async (t) => {
   t.equal((await getLink(there, 'far'))?.kind, 'veth');
   await there.close();
   // The kernel takes a namespace down at leisure.
-  for (let tries = 0; tries < 200 && (await getLink(here, 'near')) !== undefined; tries++)
+  for (let tries = 0; tries < 1000 && (await getLink(here, 'near')) !== undefined; tries++)
     await new Promise((done) => setTimeout(done, 10));
   t.equal(await getLink(here, 'near'), undefined);
 });
@@ -250,6 +250,41 @@ await t.test('spawn: programs that cannot be run', async (t) => {
     await t.rejects(netns.spawn('true', [], { shell }), { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE', message: /shell/ });
   const [code] = (await once(await netns.spawn('true', [], { shell: false }), 'close')) as [number];
   t.equal(code, 0);
+});
+
+await t.test('spawn: a program that ends at once is not missed', async (t) => {
+  await using netns = await Netns.create();
+  const wait = (): void => {
+    const until = performance.now() + 60;
+    while (performance.now() < until);
+  };
+  // Node learns of the end of a first program and, with the same signal, of that of a second one, whose start it has not heard of.
+  const spawn = async (...[command, args, options]: Parameters<Netns['spawn']>): Promise<ChildProcess> => {
+    const first = await netns.spawn('echo', ['first']);
+    wait();
+    t.equal(await text(first.stdout!), 'first\n');
+    const spawning = netns.spawn(command, args, options);
+    wait();
+    return spawning;
+  };
+  const echo = await spawn('echo', ['hello']);
+  const ended = once(echo, 'close');
+  t.equal(await text(echo.stdout!), 'hello\n');
+  t.strictSame(await ended, [0, null]);
+
+  const quiet = await spawn('true', [], { stdio: 'ignore' });
+  t.strictSame(await once(quiet, 'exit'), [0, null]);
+  t.equal(quiet.exitCode, 0);
+  t.strictSame(await once(await spawn('true', [], { stdio: 'ignore' }), 'close'), [0, null]);
+  t.strictSame(await once(await spawn('echo', ['hello']), 'close'), [0, null], 'nobody reads what it wrote');
+
+  const data: string[] = [];
+  const read = await spawn('sh', ['-c', 'echo one; echo two >&2']);
+  read.stdout!.on('data', (part) => data.push(String(part)));
+  read.stderr!.on('data', (part) => data.push(String(part)));
+  await once(read, 'close');
+  t.strictSame(data.sort(), ['one\n', 'two\n']);
+  await t.rejects(spawn('no-such-program'), { code: 'ENOENT' });
 });
 
 await t.test('spawn does not hold the namespace', async (t) => {

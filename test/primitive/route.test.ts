@@ -12,7 +12,7 @@ import {
   listRoutes,
   replaceRoute,
 } from 'podtap';
-import { type Json, at, ip, ipJson, run, sh } from '../support/oracle.js';
+import { type Json, at, ip, ipJson, run, settled, sh } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
 
 /** eth0 with 10.0.0.1/24 and fd00::1/64, eth1 with 10.1.0.1/24 and fd01::1/64; nothing of its own making on them. */
@@ -26,7 +26,7 @@ async function pod(): Promise<Netns> {
       peer: { name: `x${index}`, addrGenMode: 'none', up: true },
     });
   }
-  return netns;
+  return settled(netns);
 }
 async function oracle(netns: Netns, dst: string): Promise<Json[]> {
   return ipJson(netns, `${dst.includes(':') ? '-6 ' : '-4 '}route show table all exact ${dst}`);

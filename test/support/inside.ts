@@ -39,23 +39,24 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs one of the compiled fixtures beside the tests in a process of its own. */
+/** Runs one of the compiled fixtures beside the tests in a process of its own; killed so many milliseconds after its first output, if it has not ended by then. */
 export function fixture(
   file: string,
   args: readonly string[],
-  options: { readonly env?: NodeJS.ProcessEnv; readonly nodeArgs?: readonly string[]; readonly milliseconds?: number } = {},
+  options: { readonly env?: NodeJS.ProcessEnv; readonly nodeArgs?: readonly string[]; readonly killedAfter?: number } = {},
 ): Promise<Ended> {
-  const { env, nodeArgs = [], milliseconds = 20_000 } = options;
-  const child = spawn(process.execPath, [...nodeArgs, join(root, 'dist/test', file), ...args], {
+  const { env, nodeArgs = [], killedAfter } = options;
+  const child = spawn(process.execPath, ['--conditions=podtap-source', ...nodeArgs, join(root, 'dist/test', file), ...args], {
     // Not under tap's loaders, which would follow it into every child.
     env: { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|_?TAP)/.test(name))), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: milliseconds,
+    timeout: 20_000,
     killSignal: 'SIGKILL',
   });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  if (killedAfter !== undefined) child.stdout.once('data', () => setTimeout(() => child.kill('SIGKILL'), killedAfter));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
   return new Promise((resolve, reject) => {
     child.on('error', reject);

@@ -1,5 +1,5 @@
 'use strict';
-// Preloaded into every test file (.taprc). Runs the same command line once more in namespaces of the file's own: user
+// Preloaded into every test file (.taprc has the options). Runs the same command line once more in namespaces of the file's own: user
 // (so that no privileges are needed), network, mount. Inside, `lo` is up, and /run, where ip-netns(8) and podtap keep
 // their files, is empty. A file named *.root.test.js keeps the user namespace it was started in: bpf(2) wants real root.
 const { isMainThread } = require('node:worker_threads');

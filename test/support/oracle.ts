@@ -1,5 +1,5 @@
 // What ip(8), bridge(8) and tc(8) say of a namespace: the second opinion on everything that podtap does.
-import type { Netns } from 'podtap';
+import { type Netns, listAddresses, listRoutes } from 'podtap';
 
 /** An object as `ip -json` prints it. */
 export type Json = Readonly<Record<string, unknown>>;
@@ -69,6 +69,17 @@ export function tcJson(netns: Netns, line: string): Promise<Json[]> {
 async function json(netns: Netns, line: string): Promise<Json[]> {
   const found = JSON.parse((await sh(netns, line)) || '[]') as Json[];
   return found.filter((one) => Object.keys(one).length > 0);
+}
+
+/** Waits for the routes to the namespace's own IPv6 addresses: the kernel makes them a moment after the addresses, even without DAD. */
+export async function settled(netns: Netns): Promise<Netns> {
+  for (let tries = 0; tries < 300; tries++) {
+    const local = new Set((await listRoutes(netns, { family: 'ipv6', table: 255 })).map(({ dst }) => dst.replace(/\/128$/, '')));
+    const own = await listAddresses(netns, { family: 'ipv6' });
+    if (own.every(({ address }) => local.has(address.replace(/\/\d+$/, '')))) break;
+    await new Promise((done) => setTimeout(done, 5));
+  }
+  return netns;
 }
 
 /** The value at `linkinfo.info_data.id`; undefined where there is none on the way. */

@@ -23,12 +23,26 @@ const probes = {
   vrf: linkKind('type vrf table 7'),
   vxlan: linkKind('type vxlan id 7 dstport 8472'),
 
+  act_more: action(
+    'csum ip4h action nat ingress 10.0.0.1/32 10.0.0.2 action vlan pop action tunnel_key unset action police rate 8mbit burst 10000 action sample rate 9 group 5 action skbmod set dmac 02:00:00:00:00:07',
+  ),
   clsact: kernel('tc qdisc add dev v0 clsact'),
-  flower: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress protocol ip flower ip_proto tcp action drop'),
+  cls_bpf: kernel("tc qdisc add dev v0 clsact; tc filter add dev v0 ingress bpf bytecode '1,6 0 0 0,' classid 1:1"),
+  flower: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress protocol ip flower ip_proto tcp classid 1:1'),
   fq_codel: kernel('tc qdisc add dev v0 root fq_codel'),
+  gact: action('gact drop'),
   htb: kernel('tc qdisc add dev v0 root handle 1: htb'),
-  matchall: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress matchall action drop'),
+  // Older kernels say it in their log.
+  htb_warning: kernel(
+    'tc qdisc add dev v0 root handle 1: htb; tc class add dev v0 parent 1: classid 1:1 htb rate 10gbit 2>&1 | grep -q quantum || { echo no extended acknowledgement >&2; exit 1; }',
+  ),
+  matchall: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress matchall classid 1:1'),
+  netem: kernel('tc qdisc add dev v0 root netem delay 1ms'),
+  pedit: action('pedit ex munge ip ttl set 1'),
+  prio: kernel('tc qdisc add dev v0 root prio'),
+  skbedit: action('skbedit mark 1'),
   tbf: kernel('tc qdisc add dev v0 root tbf rate 1mbit burst 10kb latency 10ms'),
+  u32_mark: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress u32 match mark 5 0xff classid 1:1'),
 
   u32: kernel('tc qdisc add dev v0 ingress; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action mirred egress mirror dev v1'),
 
@@ -62,6 +76,11 @@ export function requires(...features: readonly Feature[]): string | false {
     if (reason !== false) return reason;
   }
   return false;
+}
+
+/** An action of a u32 filter, which stands on clsact. */
+function action(words: string): Probe {
+  return kernel(`tc qdisc add dev v0 clsact; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action ${words}`);
 }
 
 function linkKind(kind: string): Probe {
@@ -99,7 +118,7 @@ function isRoot(): boolean {
   return process.getuid?.() === 0 && existsSync(map) && /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync(map, 'latin1'));
 }
 
-// node --require test/support/netns.cjs dist/test/support/requires.js dummy vlan: those that are there.
+// node --conditions=podtap-source --require test/support/netns.cjs dist/test/support/requires.js dummy vlan: those that are there.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const asked = process.argv.slice(2).filter((name): name is Feature => name in probes);
   process.stdout.write(JSON.stringify(asked.filter((feature) => requires(feature) === false)));

@@ -12,7 +12,7 @@ export async function runScenes(skip: string | false = false): Promise<void> {
     await t.test(scene, { skip }, async (t) => {
       const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'dist/examples', scene)], {
         encoding: 'utf8',
-        timeout: 30_000,
+        timeout: 120_000,
       });
       t.equal(status, 0, { stderr });
       t.match(stdout, /^Scene \d+ showed what it must\.$/m);

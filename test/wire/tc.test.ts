@@ -4,7 +4,14 @@ import fc from 'fast-check';
 import t from 'tap';
 import { type Action, actionKinds } from '../../lib/wire/action.js';
 import { formatControl, parseControl } from '../../lib/wire/control.js';
-import { formatHandle, formatU32Handle, parseFilterParent, parseHandle, parseU32Handle } from '../../lib/wire/handle.js';
+import {
+  formatFilterParent,
+  formatHandle,
+  formatU32Handle,
+  parseFilterParent,
+  parseHandle,
+  parseU32Handle,
+} from '../../lib/wire/handle.js';
 import { NLM_F_DUMP } from '../../lib/wire/message.js';
 import {
   type Filter,
@@ -105,6 +112,11 @@ await t.test('handles and controls', async (t) => {
   t.equal(parseHandle('clsact'), 0xfffffff1);
   t.equal(parseFilterParent('ingress'), 0xfffffff2);
   t.equal(parseFilterParent('egress'), 0xfffffff3);
+  const parents = { root: 0, 'ffff:ffff': 0xffffffff, 'ffff:fff2': 0xfffffff2, '1:10': 0x10010 };
+  for (const [text, number] of Object.entries(parents)) {
+    t.equal(formatFilterParent(number), text);
+    t.equal(parseFilterParent(text), number);
+  }
   for (const text of ['', '1', 'x:', '12345:', '1:2:3']) t.throws(() => parseHandle(text), TypeError, text);
   const u32Handles = { '800::800': 0x80000800, '800:': 0x80000000, '1:2': 0x102000, '1:2:3': 0x102003, 'fff:ff:fff': 0xffffffff };
   for (const [text, number] of Object.entries(u32Handles)) {
@@ -199,11 +211,14 @@ const unknown = fc.constant([{ type: 999, data: new Uint8Array([1, 2]) }]);
 const bytes = fc.uint8Array({ minLength: 4, maxLength: 16 });
 const fraction = fc.integer({ min: 1, max: 0xfffffffe }).map((share) => share / 2 ** 32);
 
+/** Of others the kernel tells one less than it was told. */
+const codelTime = fc.nat({ max: 0x1ffffff }).map((number) => number * 128);
+
 const qdiscOptions: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   pfifo: fc.record({ limit: u32 }, { noNullPrototype: true }),
   prio: fc.record({ bands: u32, priomap: fc.array(fc.nat({ max: 255 }), { minLength: 16, maxLength: 16 }) }, { noNullPrototype: true }),
   fq_codel: fc
-    .record({ target: u32 })
+    .record({ target: codelTime })
     .chain((target) =>
       some({ limit: u32, flows: u32, ecn: u32, ce_threshold_mask: fc.constant(3) }).map((more) => ({ ...target, ...more })),
     ),
@@ -385,7 +400,7 @@ const filterOptions: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
             ct_state: u16,
             ct_labels: fc.uint8Array({ minLength: 16, maxLength: 16 }),
             enc_key_id: u32,
-            enc_opts: bytes,
+            enc_opts: some({ geneve: fc.array(bytes, { minLength: 1, maxLength: 2 }), vxlan: fc.tuple(bytes), unknown }),
             port_dst_max: u16,
             l2_miss: fc.constant(1),
             enc_flags_mask: u32,
@@ -415,7 +430,7 @@ const filter = fc.constantFrom(...Object.keys(filterOptions)).chain((kind) =>
         {
           object: fc.constant('filter' as const),
           ifindex: u32.filter((index) => index !== TCM_IFINDEX_MAGIC_BLOCK),
-          parent: handle,
+          parent: u32.map(formatFilterParent),
           protocol: fc.constantFrom('all', 'ip', 'ipv6', 'arp', '802.1Q', '0x88b5'),
           priority: u16,
           kind: fc.constant(kind),

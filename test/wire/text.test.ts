@@ -1,4 +1,5 @@
 // Addresses as text, against Node's own canonical forms.
+import { isIPv4, isIPv6 } from 'node:net';
 import fc from 'fast-check';
 import t from 'tap';
 import { formatIp, formatMac, parseIp, parseMac } from '../../lib/wire/text.js';
@@ -52,6 +53,50 @@ await t.test('every spelling is read', (t) => {
     t.equal(parseIp(text), undefined, `'${text}' is no address`);
   }
   t.equal(formatIp(new Uint8Array(5), 0, 5), undefined, 'nor are five bytes');
+  t.end();
+});
+
+await t.test('what is an address and what is not, node:net says the same', (t) => {
+  const piece = fc.constantFrom(
+    '0',
+    '1',
+    '9',
+    '10',
+    '25',
+    '255',
+    '256',
+    '01',
+    'a',
+    'F',
+    'ffff',
+    '00000',
+    'g',
+    ' ',
+    '%',
+    ':',
+    ':',
+    ':',
+    '::',
+    '::',
+    '.',
+    '.',
+    '.',
+  );
+  const anything = fc.array(piece, { maxLength: 16 }).map((pieces) => pieces.join(''));
+  const octet = fc.constantFrom('0', '7', '10', '99', '100', '199', '249', '255', '256', '00', '08', '');
+  const four = fc.array(octet, { minLength: 3, maxLength: 5 }).map((some) => some.join('.'));
+  const group = fc.constantFrom('0', '1', 'fd00', 'FFFF', '0001', '', '');
+  const eight = fc.array(group, { minLength: 2, maxLength: 10 }).map((some) => some.join(':'));
+  const dotted = fc.tuple(eight, four).map(([some, more]) => `${some}:${more}`);
+  fc.assert(
+    fc.property(fc.oneof(anything, four, eight, dotted), (text) => {
+      const length = isIPv4(text) ? 4 : isIPv6(text) && !text.includes('%') ? 16 : undefined;
+      const bytes = parseIp(text);
+      if (bytes?.length !== length) t.fail(`'${text}': ${bytes?.length}, ${length}`);
+      if (length === 16 && !text.includes('.')) t.same(parseIp(canonical(text)), bytes, text);
+    }),
+    { numRuns: 20_000 },
+  );
   t.end();
 });
 

@@ -10,6 +10,7 @@ import {
   mapped,
   nest,
   nested,
+  repeated,
   string,
   table,
   u16,
@@ -20,7 +21,18 @@ import { type Action, actions } from '../action.js';
 import { formatHandle, parseHandle } from '../handle.js';
 import { filterFlags, sentFlags } from './flags.js';
 
-/** Ports, VLANs and what else is read from packets stands in their byte order; MPLS labels, connection marks and hashes in the host's. */
+/** The kernel tells these nests without NLA_F_NESTED, and does not take them so. */
+const tunnelOptions = nested(
+  table('TCA_FLOWER_KEY_ENC_OPTS', {
+    geneve: [1, repeated(nest)],
+    vxlan: [2, repeated(nest)],
+    erspan: [3, repeated(nest)],
+    gtp: [4, repeated(nest)],
+    pfcp: [5, repeated(nest)],
+  }),
+);
+
+/** Ports, EtherTypes and what else is read from packets stands in their byte order; VLANs, MPLS labels, connection marks and hashes in the host's. */
 export const flowerTable = table('TCA_FLOWER', {
   classid: [1, u32],
   indev: [2, string],
@@ -44,7 +56,7 @@ export const flowerTable = table('TCA_FLOWER', {
   key_udp_src: [20, be16],
   key_udp_dst: [21, be16],
   flags: [22, filterFlags],
-  key_vlan_id: [23, be16],
+  key_vlan_id: [23, u16],
   key_vlan_prio: [24, u8],
   key_vlan_eth_type: [25, be16],
   key_enc_key_id: [26, be32],
@@ -98,15 +110,15 @@ export const flowerTable = table('TCA_FLOWER', {
   key_ip_tos_mask: [74, u8],
   key_ip_ttl: [75, u8],
   key_ip_ttl_mask: [76, u8],
-  key_cvlan_id: [77, be16],
+  key_cvlan_id: [77, u16],
   key_cvlan_prio: [78, u8],
   key_cvlan_eth_type: [79, be16],
   key_enc_ip_tos: [80, u8],
   key_enc_ip_tos_mask: [81, u8],
   key_enc_ip_ttl: [82, u8],
   key_enc_ip_ttl_mask: [83, u8],
-  key_enc_opts: [84, nest],
-  key_enc_opts_mask: [85, nest],
+  key_enc_opts: [84, tunnelOptions],
+  key_enc_opts_mask: [85, tunnelOptions],
   in_hw_count: [86, u32],
   key_port_src_min: [87, be16],
   key_port_src_max: [88, be16],
@@ -140,6 +152,9 @@ type FieldsOf<T> = T extends Table<infer F> ? F : never;
 /**
  * What a packet must have, by the names of TCA_FLOWER_KEY_*: `eth_dst`, `eth_type`, `ip_proto`, `ipv4_src`, `ipv4_src_mask`, `tcp_dst`,
  * `vlan_id`, `arp_op`, ... A key without its mask must be equal. What stands in the packet in more than one byte is a number in its order.
+ *
+ * A key counts only with those that lead to it: `ip_proto` with `eth_type` (absent in a request: the filter's protocol, as tc(8) has it) or
+ * `vlan_eth_type`, ports with `ip_proto`. The kernel passes over others, and so matches more than was asked for.
  */
 export type FlowerKeys = {
   readonly [N in keyof FieldsOf<typeof flowerTable> as N extends `key_${infer K}` ? K : N extends 'l2_miss' ? N : never]?: NonNullable<

@@ -1,0 +1,8 @@
+#pragma once
+
+namespace podtap {
+
+struct Exports;
+void DefineLock(Exports& exports);
+
+}  // namespace podtap
