@@ -350,28 +350,32 @@ function describe({ fields }: Row): string {
 
 /**
  * What an undo shall lead to, where strangers changed `applied` to `tampered`: the pod as it was before, plus their changes. What they
- * left as we had made it becomes again what it was; what they touched stays as they left it. A link is that for each of its fields;
- * what we made is taken away, whatever they set about it.
+ * left as we had made it becomes again what it was; what they touched stays as they left it. A link is that for each of its fields. A
+ * link that we made goes, whatever they set about it, and with it what they hung on it.
  */
 export function expected(before: Dump, applied: Dump, tampered: Dump): Dump {
   const [old, ours, theirs] = [byId(before.rows), byId(applied.rows), byId(tampered.rows)];
+  const made = applied.rows.filter(({ table, id }) => table === 'podtap link' && !old.has(`${table} ${id}`)).map(({ id }) => id);
   const rows: Row[] = [];
   const stranger = ({ order: _, ...rest }: Row): Row => rest; // where theirs stands among ours is not for us to say
-  const done = new Set<string>();
-  for (const one of [...before.rows, ...tampered.rows]) {
-    const key = `${one.table} ${one.id}`;
-    if (done.has(key)) continue;
-    done.add(key);
+  for (const key of new Set([...before.rows, ...tampered.rows].map(({ table, id }) => `${table} ${id}`))) {
     const [b, a, c] = [old.get(key) ?? [], ours.get(key) ?? [], theirs.get(key) ?? []];
-    if (a.length === 0 && b.length === 0) rows.push(...c.map(stranger));
-    else if (a.length === 1 && c.length === 1 && b.length <= 1) {
-      if (b.length === 1) rows.push(merged(b[0]!, a[0]!, c[0]!));
-    } else {
+    const [was, is] = [b[0], c[0]];
+    // We had left nothing there: what is there now is theirs, also in the place of what was.
+    if (a.length === 0 && c.length > 0) rows.push(...c.map(stranger));
+    else if (was !== undefined && is?.table.endsWith('link')) rows.push(merged(was, a[0]!, is));
+    else if (a.length === 1 && c.length === 1 && !sameRow(a[0]!, is!)) rows.push(stranger(is!));
+    else {
       const { gone, come } = unlike(a, c);
       rows.push(...unlike(b, gone).gone, ...come.map(stranger));
     }
   }
-  return { names: { ...tampered.names, ...before.names }, rows };
+  return { names: { ...tampered.names, ...before.names }, rows: rows.filter((one) => !made.some((link) => hangsOn(one, link))) };
+}
+
+/** `link` is {100}. */
+function hangsOn({ id, fields }: Row, link: string): boolean {
+  return id.includes(link) || `{${String(fields.dev)}}` === link || String(fields.text).includes(`dev ${link} `);
 }
 
 /** Field by field: theirs where they changed it, else what was. */

@@ -1,6 +1,7 @@
 // Pods of many kinds: as values (plain JSON, drawn by fast-check, so that a failure shrinks and is replayed), and in namespaces.
 import fc from 'fast-check';
-import { Netns, listAddresses, listRoutes } from 'podtap';
+import { Netns, listAddresses, listLinks, listRoutes } from 'podtap';
+import { namedInet6Conf } from '../../lib/wire/link.js';
 import { run } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
 
@@ -509,21 +510,28 @@ export function podScript(pod: Pod): string {
 }
 
 /**
- * Until nothing is in the kernel's work queues any more that would change a dump: the local route of an IPv6 address comes a moment
- * after the address. An address that is tentative is not waited for.
+ * Until nothing is in the kernel's work queues any more that would change a dump: a link's state follows its carrier (linkwatch) and
+ * ff00::/8 the link's state; the local route of an IPv6 address comes a moment after the address. Not for ever: what does not come is
+ * for the dump to tell. An address that is tentative is not waited for.
  */
 export async function settle(netns: Netns): Promise<void> {
   const end = performance.now() + 2000;
   while (!(await settled(netns)) && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 2));
 }
-const RT_TABLE_LOCAL = 255;
 
 async function settled(netns: Netns): Promise<boolean> {
+  const links = await listLinks(netns);
+  if (links.some(({ up, carrier, operstate }) => up && operstate !== 'UNKNOWN' && carrier !== (operstate === 'UP'))) return false;
   const addresses = await listAddresses(netns, { family: 'ipv6' });
   const routes = await listRoutes(netns, { family: 'ipv6', table: RT_TABLE_LOCAL });
-  const local = new Set(routes.filter(({ type }) => type === 'local').map(({ dst, dev }) => `${dst} ${dev}`));
-  return addresses.every(
-    ({ address, ifindex, flags = [] }) =>
-      flags.includes('tentative') || flags.includes('dadfailed') || local.has(`${address.replace(/\/\d+$/, '/128')} ${ifindex}`),
+  const there = new Set(routes.map(({ dst, dev }) => `${dst} ${dev}`));
+  const multicast = links.filter(({ type, up, carrier, inet6 }) => type === 'ether' && up && carrier && inet6 !== undefined && namedInet6Conf(inet6.conf).disable_ipv6 === 0); // prettier-ignore
+  return (
+    multicast.every(({ ifindex }) => there.has(`ff00::/8 ${ifindex}`)) &&
+    addresses.every(
+      ({ address, ifindex, flags = [] }) =>
+        flags.includes('tentative') || flags.includes('dadfailed') || there.has(`${address.replace(/\/\d+$/, '/128')} ${ifindex}`),
+    )
   );
 }
+const RT_TABLE_LOCAL = 255;
