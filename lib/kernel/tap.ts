@@ -1,6 +1,6 @@
 import { readFile, readdir, readlink, stat } from 'node:fs/promises';
 import { abortSignal, check, integer, optional, options } from '../check.js';
-import { PodtapError } from '../errors.js';
+import { PodtapError, UnsupportedError } from '../errors.js';
 import { type Descriptor, type SystemFailure, type TunSpec, native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_TUN_EXCL, IFF_VNET_HDR, TUN_F } from '../wire/tun.js';
@@ -86,6 +86,13 @@ export function tunFailure(failure: SystemFailure): Error | undefined {
           ? '/dev/net/tun is closed to this user: its mode, or the device cgroup of the container, must allow reading and writing'
           : undefined;
     if (why !== undefined) return new PodtapError(`${code}: ${why}`, { code: 'ERR_TUN_UNAVAILABLE', ...details });
+  }
+  // It cannot be the others (tunSpec): they are older than any kernel with network namespaces as podtap needs them.
+  if (code === 'EINVAL' && failure.syscall === 'ioctl(TUNSETOFFLOAD)') {
+    return new UnsupportedError("this kernel's TAPs cannot leave UDP segments to the guest ('offload': uso): they can since Linux 6.2", {
+      feature: 'tap offload uso',
+      minimumKernel: '6.2',
+    });
   }
   if (code === 'EPERM' && failure.syscall === 'ioctl(TUNSETIFF)') {
     return new PodtapError('EPERM: making or opening this TAP needs CAP_NET_ADMIN in its namespace, or to be its owner or in its group', {

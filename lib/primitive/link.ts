@@ -140,7 +140,8 @@ export async function listLinks(
  * takes every neighbour of the interface with it, permanent ones too; one of MTU below 1280 its IPv6.
  *
  * Like `ip link set dev LINK ...`, `bridge link set dev LINK ...`. RTM_SETLINK.
- * @throws PodtapError ENODEV: there is no such interface; NetlinkError EBUSY: it is somebody's already
+ * @throws PodtapError ENODEV: there is no such interface; NetlinkError EBUSY: it is somebody's already, or is up and was to be renamed, which
+ *   is possible since Linux 6.2
  * @example await setLink(pod, 'eth0', { master: 'br0', up: true })
  */
 export async function setLink(

@@ -1,5 +1,4 @@
 import { channel } from 'node:diagnostics_channel';
-import { release } from 'node:os';
 import { Netns, NetlinkError, createLink, deleteLink, getLink, listLinks } from 'podtap';
 import t from 'tap';
 import { DumpInterruptedError } from '../../lib/errors.js';
@@ -12,6 +11,7 @@ import { NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F
 import { Writer } from '../../lib/wire/writer.js';
 import { requires } from '../support/requires.js';
 import { again, fixture, fresh, inside, until } from '../support/inside.js';
+import { since } from '../support/since.js';
 
 const creation = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
 const bridge = (name: string): Uint8Array => encodeLink(RTM_NEWLINK, creation, { name, kind: 'bridge' });
@@ -82,8 +82,7 @@ await t.test('answers belong to their requests', async (t) => {
   ]);
   const links = answers.map(({ from, messages }) => messages.map((message) => decodeLink(from, message)));
   // RTM_NEWLINK is echoed since Linux 6.2.
-  const [major, minor] = release().split('.').map(Number) as [number, number];
-  const echo = major > 6 || (major === 6 && minor >= 2) ? 'b0 1500' : '';
+  const echo = since(6, 2) ? 'b0 1500' : '';
   t.same(
     links.map((each) => each.map(({ name, mtu }) => `${name} ${mtu}`).join()),
     ['lo 65536', echo, '', 'b0 1400', 'lo 65536,b0 1400', 'lo 65536'],

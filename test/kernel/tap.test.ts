@@ -9,6 +9,7 @@ import { native } from '../../lib/native.js';
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_PERSIST, IFF_TAP, IFF_TUN_EXCL, IFF_VNET_HDR } from '../../lib/wire/tun.js';
 import { fresh, inside, ip, pause, take, until } from '../support/inside.js';
 import { requires } from '../support/requires.js';
+import { since } from '../support/since.js';
 import { frame, numberOf, typeOf, udp, udpIsValid } from './frames.js';
 
 const skip = requires('tun');
@@ -70,7 +71,7 @@ await t.test('what is asked for is what the kernel shows', { skip }, async (t) =
     [{ queues: 256 }, { multi_queue: true }],
     [{ vnetHdr: true }, { vnet_hdr: true }],
     [
-      { vnetHdr: true, offload: { csum: true, tso4: true, tso6: true, uso: true }, queues: 2 },
+      { vnetHdr: true, offload: { csum: true, tso4: true, tso6: true, uso: since(6, 2) }, queues: 2 },
       { vnet_hdr: true, multi_queue: true },
     ],
     [{ mac: '02:AB:00:00:00:01' }, {}, { address: '02:ab:00:00:00:01' }],
@@ -92,6 +93,14 @@ await t.test('what is asked for is what the kernel shows', { skip }, async (t) =
     await tap.close();
     t.equal(await deleteLink(netns, 'tap0'), true);
   }
+});
+
+await t.test('UDP segments, of kernels that cannot leave them to guests', { skip }, async (t) => {
+  const netns = await fresh(t);
+  const made = createTap(netns, 'tap0', { vnetHdr: true, offload: { csum: true, uso: true } });
+  if (since(6, 2)) return (await made).close();
+  await t.rejects(made, { name: 'UnsupportedError', feature: 'tap offload uso', minimumKernel: '6.2' });
+  t.strictSame((await listLinks(netns)).length, 1, 'nothing is left');
 });
 
 await t.test('down, and not persistent', { skip }, async (t) => {

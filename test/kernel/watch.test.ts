@@ -40,6 +40,7 @@ await t.test('links', async (t) => {
   const events = of<Link>(
     await told(t, ['link'], async (netns) => {
       await setLink(netns, 'i0', { mtu: 1400 });
+      await setLink(netns, 'i0', { up: false }); // before Linux 6.2 only such an interface is renamed
       await setLink(netns, 'i0', { name: 'i1' });
       await deleteLink(netns, 'i1');
     }),
