@@ -65,7 +65,7 @@ export class Target {
     // With the addresses come routes, and others could not be there before them.
     if (links.early.length + sysctls.length + addresses.length > 0) return { operations: first, waiting: false };
     const { operations, waiting } = this.#routes(state, now, patient);
-    const last = operations.length === 0 && !waiting ? [...this.#flags(state, now), ...links.late] : [];
+    const last = (operations.length === 0 && !waiting) || !patient ? [...this.#flags(state, now), ...links.late] : [];
     const all = [...first, ...operations, ...last];
     return { operations: all, waiting: waiting && all.length === 0 };
   }
@@ -89,7 +89,7 @@ export class Target {
       if (plain.length > 0) early.push(set(Object.fromEntries(plain)));
       if (ports.length > 0) early.push(set({ port: Object.fromEntries(ports.map(([field, value]) => [field.slice('port/'.length), value])) })); // prettier-ignore
       // It follows the interface's MTU, so it comes after it; the kernel may make an address once addr_gen_mode is back.
-      if (ipv6Mtu !== undefined && !('mtu' in rest)) early.push({ op: 'sysctl.set', key: `net.ipv6.conf.${state.links.get(link)!.name.replaceAll('.', '/')}.mtu`, value: String(ipv6Mtu as number) }); // prettier-ignore
+      if (ipv6Mtu !== undefined && !('mtu' in rest)) early.push({ op: 'sysctl.set', key: `net.ipv6.conf.${state.links.get(link)!.name.replaceAll('.', '/')}.mtu`, value: String(ipv6Mtu) }); // prettier-ignore
       if (addrGenMode !== undefined) late.push(set({ addrGenMode }));
     }
     return { early, late };
@@ -342,4 +342,31 @@ export function temporaryForm(value: Value): Value {
 function isKernels(value: Value, local = true): boolean {
   const { protocol, table } = value as unknown as Route;
   return protocol === 'kernel' && (!local || table === 255);
+}
+
+/** FRA_PROTOCOL of rules that stand there for the time of an undo only. No daemon has this number (uapi/linux/rtnetlink.h). */
+const PASSING = '222';
+
+/**
+ * The kernel looks for a gateway as a packet would, by the rules, and these may forbid now what they did not when the route was made:
+ * then it is let through while the routes are added. What an undo that was killed has left of it is found by its protocol.
+ */
+export function letThrough(operations: readonly Operation[], state: State): readonly Operation[] {
+  const rules = new Map<string, RuleRequest>();
+  for (const operation of operations) {
+    if (operation.op !== 'route.add') continue;
+    const family = operation.route.dst.includes(':') ? 'ipv6' : 'ipv4';
+    for (const device of devicesOf(operation.route)) {
+      const oif = state.links.get(device as number)?.name;
+      if (oif !== undefined) rules.set(`${family} ${oif}`, { family, priority: 0, oif, table: 254, protocol: PASSING });
+    }
+  }
+  return [...rules.values()].map((rule): Operation => ({ op: 'rule.add', rule }));
+}
+
+/** Takes them away again. */
+export function passingRules(state: State): readonly Operation[] {
+  return [...state.resources.values()]
+    .filter(({ kind, value }) => kind === 'rule' && (value as { protocol?: string }).protocol === PASSING)
+    .map(({ value }): Operation => ({ op: 'rule.delete', rule: value as unknown as RuleRequest }));
 }

@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { abortSignal, boolean, check, either, optional, options, text } from '../check.js';
 import { PodtapError, TransactionError, invalidArgument } from '../errors.js';
-import { Netns, attachment } from '../kernel/netns.js';
+import { type Netns, attachment } from '../kernel/netns.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { type Outcome, type Runner, failedAt, performs } from '../operation/run.js';
 import { Images } from '../state/images.js';
