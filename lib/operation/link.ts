@@ -326,7 +326,7 @@ function touchLink({ link, change }: LinkSet, on: Touching): void {
     return touchMaster(settings.master, on);
   }
   const now = on.state.links.get(index);
-  for (const [name, value] of Object.entries(settings))
+  for (const [name, value] of Object.entries(settings as Readonly<Record<string, string | number | boolean | null | undefined>>))
     if (value !== undefined) on.will(keys.setting(index, name), name === 'master' ? masterIndex(value as LinkRef | null, on) : value);
   for (const [name, value] of Object.entries(port ?? {})) if (value !== undefined) on.will(keys.setting(index, `port/${name}`), value);
 

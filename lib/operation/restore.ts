@@ -89,7 +89,7 @@ export class Target {
       if (plain.length > 0) early.push(set(Object.fromEntries(plain)));
       if (ports.length > 0) early.push(set({ port: Object.fromEntries(ports.map(([field, value]) => [field.slice('port/'.length), value])) })); // prettier-ignore
       // It follows the interface's MTU, so it comes after it; the kernel may make an address once addr_gen_mode is back.
-      if (ipv6Mtu !== undefined && !('mtu' in rest)) early.push({ op: 'sysctl.set', key: `net.ipv6.conf.${state.links.get(link)!.name.replaceAll('.', '/')}.mtu`, value: String(ipv6Mtu) }); // prettier-ignore
+      if (ipv6Mtu !== undefined && !('mtu' in rest)) early.push({ op: 'sysctl.set', key: `net.ipv6.conf.${state.links.get(link)!.name.replaceAll('.', '/')}.mtu`, value: `${ipv6Mtu as number}` }); // prettier-ignore
       if (addrGenMode !== undefined) late.push(set({ addrGenMode }));
     }
     return { early, late };
@@ -142,7 +142,7 @@ export class Target {
   }
 
   #routes(state: State, now: number, patient: boolean): { operations: Operation[]; waiting: boolean } {
-    const operations: Operation[] = [];
+    const groups: Operation[][] = [];
     const remove: Operation[] = [];
     let waiting = false;
     for (const { have, want } of this.#unlike('route', state)) {
@@ -157,22 +157,25 @@ export class Target {
       const [shall] = want;
       if (have.length === 1 && want.length === 1 && is!.key === shall!.key) {
         const route = routeRequest(shall!.value, now);
-        if (route !== undefined) operations.push({ op: 'route.add', route, existing: 'replace' });
+        if (route !== undefined) groups.push([{ op: 'route.add', route, existing: 'replace' }]);
         continue;
       }
       for (const { value } of have.slice(start)) remove.push({ op: 'route.delete', route: routeRequest(value, now) ?? (value as unknown as Route) }); // prettier-ignore
+      const appended: Operation[] = [];
       for (const { value } of want.slice(start)) {
         const route = routeRequest(value, now);
-        if (route !== undefined) operations.push({ op: 'route.add', route, existing: 'append' });
+        if (route !== undefined) appended.push({ op: 'route.add', route, existing: 'append' });
       }
+      groups.push(appended);
     }
-    // What a gateway is found by comes first.
-    const rank = (operation: Operation): number => {
+    // What a gateway is found by comes first; within a group the order is that of the routes.
+    const hasGateway = (operation: Operation): boolean => {
       const { route } = operation as { route: Route };
-      return route.via === undefined && route.nexthops === undefined ? 0 : 1;
+      return route.via !== undefined || route.nexthops !== undefined;
     };
-    operations.sort((a, b) => rank(a) - rank(b));
-    return { operations: [...remove, ...operations], waiting };
+    const rank = (group: readonly Operation[]): number => Number(group.some(hasGateway));
+    groups.sort((a, b) => rank(a) - rank(b));
+    return { operations: [...remove, ...groups.flat()], waiting };
   }
 
   #rules(state: State): Operation[] {

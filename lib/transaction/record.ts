@@ -39,10 +39,10 @@ export function recordOf(entry: { readonly path: string; readonly body: unknown 
       path: entry.path,
     });
   }
-  const { images: given, main, kept } = result.output;
+  const { images: given, main, kept } = result.output as v.InferOutput<typeof schema> & { kept?: Value };
   const images = new Images();
   for (const [name, before, after] of given.touched) images.touch(name, before as Value, after as 'any' | Value[]);
   for (const [name, known] of given.additions) images.additions.set(name, known);
   for (const [group, order] of given.orders) images.orders.set(group, order);
-  return { images, main, kept: kept as Value };
+  return { images, main, kept };
 }
