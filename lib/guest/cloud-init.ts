@@ -46,8 +46,8 @@ const schema = options({
  * DNS servers and domains; interfaces are found by their MACs. Every text in it is quoted: YAML reads some MACs as numbers.
  *
  * Version 2 says a gateway outside of the subnet by `on-link: true`, routes on the link by `scope: link`, routes that lead nowhere by
- * `type`: words that only netplan knows. Version 1 says a gateway outside of the subnet too, with guests whose network is netplan's or
- * systemd-networkd's.
+ * `type`: words that only netplan knows. Version 1 says a gateway outside of the subnet too, to guests whose network is netplan's or
+ * systemd-networkd's, if their cloud-init is newer than 22.4.
  *
  * cloud-init, doc/rtd/reference/network-config-format-v2.rst, -v1.rst, datasources/nocloud.rst; cloudinit/net/network_state.py
  * (_v2_to_v1_ipcfg), netplan.py (should_add_gateway_onlink_flag). netplan, doc/netplan-yaml.md.
@@ -91,16 +91,12 @@ export function cloudInit(guests: Guests, settings: CloudInitOptions = {}): Clou
 
 function ethernet(report: Report, network: GuestNetwork, name: string, netplan: boolean): Yaml {
   const { mac, mtu, addresses, dns } = network;
-  for (const { address, preferredLifetime } of addresses)
-    if (preferredLifetime === 0 && !netplan) report.note('addresses', `${address} is deprecated: no word for that`);
   const routes = network.routes.map((route) => netplanRoute(report, network, route, netplan)).filter((route) => route !== undefined);
   return {
     match: { macaddress: mac },
     'set-name': name,
     mtu,
-    addresses: addresses.map(({ address, preferredLifetime }) =>
-      preferredLifetime === 0 && netplan ? { [address]: { lifetime: 0 } } : address,
-    ),
+    addresses: addresses.map(({ address }) => address),
     ...(routes.length > 0 && { routes }),
     ...((dns.servers.length > 0 || dns.search.length > 0) && {
       nameservers: { ...(dns.servers.length > 0 && { addresses: dns.servers }), ...(dns.search.length > 0 && { search: dns.search }) },
@@ -140,10 +136,10 @@ function netplanRoute(report: Report, network: GuestNetwork, route: GuestRoute, 
 
 function physical(report: Report, network: GuestNetwork, name: string): Yaml {
   const { mac, mtu, addresses, dns } = network;
-  const subnets: Record<string, Yaml>[] = addresses.map(({ address, preferredLifetime }) => {
-    if (preferredLifetime === 0) report.note('addresses', `${address} is deprecated: no word for that`);
-    return { type: familyOf(address) === 'ipv6' ? 'static6' : 'static', address };
-  });
+  const subnets: Record<string, Yaml>[] = addresses.map(({ address }) => ({
+    type: familyOf(address) === 'ipv6' ? 'static6' : 'static',
+    address,
+  }));
   for (const family of families) {
     const own = subnets.find(({ address }) => familyOf(address as string) === family);
     if (own === undefined) {
@@ -171,7 +167,11 @@ function physical(report: Report, network: GuestNetwork, name: string): Yaml {
       routes.push({ destination: `${target}/${length}`, gateway: via!, ...(metric !== undefined && { metric }) });
     }
     const gateway = network.gateway[family];
-    if (gateway !== undefined) own.gateway = gateway;
+    if (gateway !== undefined) {
+      own.gateway = gateway;
+      if (!isLinkLocal6(gateway) && isOffSubnet(gateway, inside))
+        report.note('gateway', `${gateway} is outside of the subnets: cloud-init 22.4 did not say so to the guest, later ones do where its network is netplan's or networkd's`); // prettier-ignore
+    }
     if (routes.length > 0) own.routes = routes;
     const chosen = network.routes.find((route) => route.via === gateway && /^(0\.0\.0\.0|::)\/0$/.test(route.dst));
     if (chosen?.mtu !== undefined && chosen.mtu < mtu)

@@ -37,7 +37,8 @@ export class Report {
   /** The description, checked: it may come from a file. */
   take(network: GuestNetwork): GuestNetwork {
     const told = complete(network, this.guest);
-    for (const { address, validLifetime } of told.addresses) {
+    for (const { address, validLifetime, preferredLifetime } of told.addresses) {
+      if (preferredLifetime === 0) this.note('addresses', `${address} is deprecated, which the guest is not told`);
       if (validLifetime !== undefined) this.note('addresses', `${address} ends in ${validLifetime} s, if nobody renews it`);
     }
     return told;
@@ -47,7 +48,7 @@ export class Report {
   takeOne(guests: Guests): GuestNetwork {
     const list = Array.isArray(guests) ? (guests as readonly GuestNetwork[]) : [guests as GuestNetwork];
     if (list.length !== 1)
-      throw this.error('interfaces', `${this.guest} configures one interface, and there are ${list.length}; use another form for them (cloudInit, dracutCmdline)`); // prettier-ignore
+      throw this.error('interfaces', `${this.guest}: it configures one interface, and there are ${list.length}; use another form for them (cloudInit, dracutCmdline)`); // prettier-ignore
     return this.take(list[0]!);
   }
 
