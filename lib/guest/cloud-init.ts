@@ -143,7 +143,7 @@ function physical(report: Report, network: GuestNetwork, name: string): Yaml {
   for (const family of families) {
     const own = subnets.find(({ address }) => familyOf(address as string) === family);
     if (own === undefined) {
-      if (network.gateway[family] !== undefined) report.note('routes', `${network.gateway[family]}: there is no address of its family`);
+      report.noteRoutes(network, family, 'there is no address of that family');
       continue;
     }
     const inside = addresses.map(({ address }) => address);
@@ -181,6 +181,9 @@ function physical(report: Report, network: GuestNetwork, name: string): Yaml {
   if (first !== undefined) {
     if (dns.servers.length > 0) first.dns_nameservers = dns.servers;
     if (dns.search.length > 0) first.dns_search = dns.search;
-  } else if (dns.servers.length > 0 || dns.search.length > 0) report.note('dns', 'it stands with an address, and there is none');
+  } else {
+    report.servers(network, 0);
+    report.noSearch(network);
+  }
   return { type: 'physical', name, mac_address: mac, mtu, subnets };
 }

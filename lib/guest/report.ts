@@ -79,8 +79,7 @@ export class Report {
   oneAddress(network: GuestNetwork, family: Family): { readonly address: string; readonly length: number } | undefined {
     const [first, ...others] = network.addresses.filter(({ address }) => familyOf(address) === family);
     if (first === undefined) {
-      const lost = network.routes.filter(({ dst }) => familyOf(dst) === family);
-      if (lost.length > 0) this.note('routes', `${lost.map(describe).join(', ')}: there is no address of that family`);
+      this.noteRoutes(network, family, 'there is no address of that family');
       return undefined;
     }
     if (others.length > 0) {
@@ -92,10 +91,14 @@ export class Report {
 
   /** For guests that have no words for a family. */
   dropFamily(network: GuestNetwork, family: Family, why: string, instead?: string): void {
-    const has = network.addresses.find(({ address }) => familyOf(address) === family);
-    if (has !== undefined) this.lose(family, 'addresses', `${why}, and there is ${has.address}`, instead);
-    else if (network.gateway[family] !== undefined || network.routes.some(({ dst }) => familyOf(dst) === family))
-      this.note('routes', `${why}: its ${titles[family]} routes are left out`);
+    const has = network.addresses.map(({ address }) => address).filter((address) => familyOf(address) === family);
+    if (has.length > 0) this.lose(family, 'addresses', `${why}, and there is ${has.join(', ')}`, instead);
+    this.noteRoutes(network, family, why);
+  }
+
+  noteRoutes(network: GuestNetwork, family: Family, why: string): void {
+    const lost = network.routes.filter(({ dst }) => familyOf(dst) === family);
+    if (lost.length > 0) this.note('routes', `${lost.map(describe).join(', ')}: ${why}`);
   }
 
   /** For guests that are told a gateway and no other route. */
