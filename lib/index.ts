@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 export { DumpInterruptedError, type ExtendedAck, NetlinkError, PodtapError, TransactionError, UnsupportedError } from './errors.js';
 export type { LinkRef } from './check.js';
+export type { GuestAddress, GuestNeighbor, GuestNetwork, GuestNexthop, GuestNote, GuestRoute } from './guest/network.js';
 export { Netns, type NetnsRef } from './kernel/netns.js';
 export { type BpfInstruction, type PacketOptions, PacketSocket } from './kernel/packet.js';
 export { Tap, type TapFds, type TapHolder, type TapOffload } from './kernel/tap.js';
