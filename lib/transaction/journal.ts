@@ -71,7 +71,19 @@ const settings = options({ signal: optional(abortSignal) });
  * @throws PodtapError ERR_JOURNAL_DIRECTORY, ERR_JOURNAL_PERMISSION, ...
  */
 export async function openJournal(directory?: string): Promise<Journal> {
-  return new Journal(journalDirectory(directory));
+  const known = checked.get(directory);
+  if (known !== undefined && identity(known.journal.directory) === known.identity) return known.journal;
+  const journal = new Journal(journalDirectory(directory));
+  checked.set(directory, { journal, identity: identity(journal.directory) });
+  return journal;
+}
+
+/** A directory that was found to be safe is so as long as it is the same one: whoever could change what leads there could change us. */
+const checked = new Map<string | undefined, { readonly journal: Journal; readonly identity: string | undefined }>();
+
+function identity(directory: string): string | undefined {
+  const found = lstatSync(directory, { throwIfNoEntry: false });
+  return found === undefined ? undefined : `${found.dev} ${found.ino} ${found.mode} ${found.uid}`;
 }
 
 /**
@@ -151,8 +163,7 @@ export class Journal {
     const entries: Entry[] = [];
     const unreadable: Unreadable[] = [];
     let count = 0;
-    for (const name of this.#names()) {
-      if (!name.startsWith(prefix)) continue;
+    for (const name of this.#names(prefix)) {
       if (++count % 32 === 0) await setImmediate(); // others want to run, too
       const read = this.#read(name);
       if (read === undefined) continue;
@@ -197,7 +208,7 @@ export class Journal {
   }
 
   /** What may be entries. */
-  #names(): string[] {
+  #names(prefix = ''): string[] {
     let names: string[];
     try {
       names = readdirSync(this.directory);
@@ -205,6 +216,7 @@ export class Journal {
       throw journalError(error, 'be read', this.directory);
     }
     return names.filter((name) => {
+      if (prefix !== '') return name.startsWith(prefix) && !name.endsWith(LOCK_SUFFIX);
       if (name.endsWith(LOCK_SUFFIX)) return false;
       const writer = TEMPORARY_NAME.exec(name)?.[1];
       if (writer !== undefined) this.#sweep(name, Number(writer));
