@@ -19,7 +19,7 @@ export interface DracutCmdlineRendered extends Rendered {
 const schema = options({ reader: optional(oneOf('dracut', 'systemd')), devices: optional(array(interfaceName)), ...lossEntries });
 
 /**
- * `ip=`, `nameserver=` and `rd.route=` as an initramfs reads them: `ip=172.17.0.5::172.17.0.1:16:podname:eth0:off:1450`. Prefix lengths, MTU,
+ * `ip=`, `nameserver=` and `rd.route=` as an initramfs reads them: `ip=172.17.0.5::172.17.0.1:16:podname:eth0:none:1450`. Prefix lengths, MTU,
  * IPv6 (in brackets), routes, several interfaces. The MAC is the device's.
  *
  * A gateway outside of the subnet goes with /32 (or /128) only, as the address's peer: `ip=172.17.0.5:169.254.1.1:169.254.1.1:32:...`.

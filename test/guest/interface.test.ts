@@ -29,7 +29,7 @@ async function booted(network: GuestNetwork): Promise<string[]> {
       ...route,
       ...(mtu !== undefined && { mtu }),
       ...(type === undefined ? { dev: 'eth0' } : { type }),
-      ...(nexthops !== undefined && { dev: undefined as never, nexthops: nexthops.map((leg) => ({ ...leg, dev: 'eth0' })) }),
+      ...(nexthops !== undefined && { dev: undefined, nexthops: nexthops.map((leg) => ({ ...leg, dev: 'eth0' })) }),
     });
   }
   return await mainRoutes(await settled(guest));
