@@ -447,6 +447,37 @@ await t.test('keywords', async (t) => {
   t.equal(keywords({ ...bridged, tap: '$&<ip>' }, '<tap>').text, '$&<ip>', 'a value is no pattern and no template');
 });
 
+await t.test('the MTU of the default route, lifetimes, neighbours', async (t) => {
+  const narrow = defineGuest({ addresses: plain.addresses, routes: [{ dst: 'default', via: '172.17.0.1', mtu: 1400 }] });
+  for (const render of [mirage, rumprun, unikraft, linuxCmdline, dracutCmdline]) {
+    t.match(
+      refused(() => render(narrow)),
+      { field: 'routes', loss: 'mtu', message: /1400/ },
+      render.name,
+    );
+    t.same(fields(render(narrow, { without: ['mtu'] })), ['routes'], render.name);
+    t.same(
+      fields(render({ ...narrow, mtu: 1400 }, { without: ['mtu'] })).filter((field) => field === 'routes'),
+      [],
+      render.name,
+    );
+  }
+  t.match(cloudInit(narrow).text, /mtu: 1400/);
+  t.match(
+    refused(() => cloudInit(narrow, { version: 1 })),
+    { loss: 'mtu' },
+  );
+  const ends = defineGuest({
+    addresses: [{ address: '10.0.0.2/24', validLifetime: 60, preferredLifetime: 0 }],
+    neighbors: [
+      { address: '10.0.0.1', mac, permanent: true },
+      { address: '10.0.0.3', mac },
+    ],
+  });
+  t.same(fields(mirage(ends)), ['addresses', 'addresses', 'neighbors']);
+  t.match(mirage(ends).untold[2]!.reason, /^10\.0\.0\.1 at /);
+});
+
 await t.test('a description that came from somewhere is checked', async (t) => {
   const read = JSON.parse(JSON.stringify(bridged)) as GuestNetwork;
   t.equal(qemu(read).text, qemu(bridged).text);

@@ -171,6 +171,38 @@ await t.test('link-local addresses of the kernel are the guest’s to make', asy
   t.equal(cidrs(guestOf({ ...older, mac: '02:00:00:00:00:99' }, { tap: 'tap0' })).length, 2, 'not made from that one');
 });
 
+await t.test('addresses and neighbours that no guest is told', async (t) => {
+  const global = { scope: 'global', ifindex: 2 };
+  const config: InterfaceLike = {
+    name: 'eth0',
+    ifindex: 2,
+    mac,
+    mtu: 1500,
+    addresses: [
+      { ...global, address: 'fd00::5/64' },
+      { ...global, address: 'fd00::abcd/64', flags: ['secondary'] },
+      { ...global, address: 'fd00::6/64', flags: ['dadfailed', 'tentative'] },
+      { scope: 'link', address: 'fe80::1234/64', protocol: 3 },
+      { scope: 'link', address: 'fe80::5678/64', flags: ['stable-privacy'] },
+    ],
+    routes: [{ dst: 'fd00::/64', dev: 2, protocol: 'kernel' }],
+    neighbors: [
+      { address: 'fd00::7', mac: '00:00:00:00:00:00', ifindex: 2, state: 'permanent' },
+      { address: 'fd00::8', mac: '33:33:00:00:00:01', ifindex: 2, state: 'permanent' },
+      { address: 'fd00::5', mac, ifindex: 2, state: 'permanent' },
+      { address: 'fd00::9', mac: '', ifindex: 2, state: 'permanent', flags: ['proxy'] },
+      { address: 'fd00::a', mac: '02:00:00:00:00:0a', ifindex: 2, state: 'reachable' },
+      { address: 'fd00::b', mac: '02:00:00:00:00:0b', ifindex: 2, state: 'permanent' },
+    ],
+  };
+  const network = guestOf(config, { tap: 'tap0' });
+  t.same(network.addresses, [{ address: 'fd00::5/64' }]);
+  t.match(reasons(network), [/^addresses: fd00::abcd\/64 is temporary/, /^addresses: fd00::6\/64 failed duplicate address detection/]);
+  t.equal(network.notes?.length, 2, "the kernel's own link-local addresses are not worth a note");
+  t.same(network.neighbors, [{ address: 'fd00::b', mac: '02:00:00:00:00:0b', permanent: true }]);
+  t.same(network.routes, []);
+});
+
 await t.test('nothing is left out silently', async (t) => {
   await using netns = await pod(
     'link add eth1 type veth peer name y',
