@@ -34,6 +34,11 @@ export const needs = {
     { what: 'a static busybox', package: 'busybox-static', present: () => existsSync('/usr/share/doc/busybox-static') },
     program('/usr/lib/klibc/bin/ipconfig', 'klibc-utils'),
     program('/lib/systemd/systemd-network-generator', 'systemd'),
+    {
+      what: "dracut's network scripts",
+      package: 'dracut-network',
+      present: () => existsSync('/usr/lib/dracut/modules.d/40network/net-lib.sh'),
+    },
     program('netplan', 'netplan.io'),
     program('cloud-init', 'cloud-init'),
   ],

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { Netns, addAddress, addRoute, bridgeEnslave, cloneMac, createTap, flushAddresses, readAddr } from 'podtap';
 import { createLab, ping } from 'podtap/lab';
-import { type GuestNetwork, defineGuest, dracutCmdline, guestOf, uml } from 'podtap/guest';
+import { defineGuest, dracutCmdline, guestOf, uml } from 'podtap/guest';
 import { requires } from '../support/requires.js';
 import { root } from '../support/root.js';
 
@@ -28,18 +28,25 @@ function initramfs(): string {
 }
 const initrd = skip === false ? initramfs() : '';
 
-/** Boots it, waits until it has pinged `far`; what it says of itself. */
-async function boot(netns: Netns, guest: GuestNetwork, args: readonly string[], far: readonly string[]): Promise<Running> {
+/** Boots it, waits until it has pinged `far`; what it says of itself. Where this machine is short of processes the guest's first one may fail to fork. */
+async function boot(netns: Netns, args: readonly string[], far: readonly string[], tries = 3): Promise<Running> {
+  const running = await start(netns, args, far);
+  if (tries === 1 || !/can't fork/.test(running.said)) return running;
+  await running[Symbol.asyncDispose]();
+  return boot(netns, args, far, tries - 1);
+}
+
+async function start(netns: Netns, args: readonly string[], far: readonly string[]): Promise<Running> {
   const home = t.testdirName;
   mkdirSync(home, { recursive: true });
-  const child = await netns.spawn('linux.uml', ['mem=64M', `initrd=${initrd}`, `uml_dir=${home}`, 'con=null', 'con0=null,fd:1', 'quiet', 'panic=-1', ...args, `far=${far.join(',')}`], { stdio: ['ignore', 'pipe', 'pipe'] }); // prettier-ignore
+  const child = await netns.spawn('linux.uml', ['mem=128M', `initrd=${initrd}`, `uml_dir=${home}`, 'con=null', 'con0=null,fd:1', 'quiet', 'panic=-1', ...args, `far=${far.join(',')}`], { stdio: ['ignore', 'pipe', 'pipe'] }); // prettier-ignore
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
   let said = '';
   await new Promise<void>((resolve) => {
     for (const stream of [child.stdout!, child.stderr!])
       stream.setEncoding('utf8').on('data', (part: string) => {
         said += part.replaceAll('\r', '');
-        if (said.includes('that is all')) resolve();
+        if (/that is all|Kernel panic/.test(said)) resolve();
       });
     void ended.then(resolve);
   });
@@ -69,7 +76,7 @@ await t.test('a pod on a bridge: what eth0 had, the guest has', { skip }, async 
   const { args, device } = uml(guest);
   const cmdline = dracutCmdline(guest, { reader: 'systemd', devices: [device] });
   t.same(cmdline.untold, []);
-  await using running = await boot(lab.pod, guest, [...args, ...cmdline.parameters], ['10.99.0.1', 'fd00::1']);
+  await using running = await boot(lab.pod, [...args, ...cmdline.parameters], ['10.99.0.1', 'fd00::1']);
   const { said } = running;
   t.match(said, /^name podname$/m);
   t.match(said, new RegExp(`mtu 1450 [^]*link/ether ${guest.mac} `));
@@ -100,7 +107,7 @@ await t.test('a gateway outside of the subnet', { skip }, async (t) => {
   // The older driver, which is the guest's eth0.
   const { args, device } = uml(guest, { driver: 'tuntap' });
   t.equal(device, 'eth0');
-  await using running = await boot(netns, guest, [...args, ...dracutCmdline(guest).parameters], ['10.99.0.1', '169.254.1.1']);
+  await using running = await boot(netns, [...args, ...dracutCmdline(guest).parameters], ['10.99.0.1', '169.254.1.1']);
   t.match(running.said, /^default via 169\.254\.1\.1 dev eth0 $/m);
   t.match(running.said, new RegExp(`link/ether ${guest.mac} `));
   t.match(running.said, /^reached 10\.99\.0\.1$/m);
@@ -108,11 +115,20 @@ await t.test('a gateway outside of the subnet', { skip }, async (t) => {
   t.equal((await ping(netns, '172.17.0.5')).received, 1);
 });
 
+await t.test('the same, and a subnet', { skip }, async (t) => {
+  await using netns = await router();
+  const guest = defineGuest({ tap: 'tap100', addresses: [{ address: '172.17.0.5/24' }], gateway: { ipv4: '169.254.1.1' } });
+  const { args, device } = uml(guest);
+  await using running = await boot(netns, [...args, ...dracutCmdline(guest, { devices: [device] }).parameters], ['10.99.0.1']);
+  t.match(running.said, / 172\.17\.0\.5\/24 /);
+  t.match(running.said, /^reached 10\.99\.0\.1$/m);
+});
+
 await t.test('IPv6, and a link-local gateway', { skip }, async (t) => {
   await using netns = await router();
   const guest = defineGuest({ tap: 'tap100', addresses: [{ address: 'fd00::5/128' }], gateway: { ipv6: 'fe80::1' } });
   const { args, device } = uml(guest);
-  await using running = await boot(netns, guest, [...args, ...dracutCmdline(guest, { devices: [device] }).parameters], ['fd99::1']);
+  await using running = await boot(netns, [...args, ...dracutCmdline(guest, { devices: [device] }).parameters], ['fd99::1']);
   t.match(running.said, /^default via fe80::1 dev vec0 /m);
   t.match(running.said, /^reached fd99::1$/m);
   t.equal((await ping(netns, 'fd00::5')).received, 1);

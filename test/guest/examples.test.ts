@@ -292,9 +292,15 @@ await t.test("dracut's ip=", async (t) => {
   );
   const wide = defineGuest({ addresses: [{ address: '10.0.0.5/24' }], gateway: { ipv4: '169.254.1.1' } });
   t.match(
-    refused(() => dracutCmdline(wide)),
+    refused(() => dracutCmdline(wide, { reader: 'systemd' })),
     { field: 'gateway.ipv4', loss: 'gateway' },
   );
+  t.equal(dracutCmdline(wide).text, 'ip=10.0.0.5::169.254.1.1:24::eth0:none:1500 rd.route=169.254.1.1/32::eth0');
+  const listed = defineGuest({ ...wide, routes: [...wide.routes, { dst: '10.9.0.0/16', via: '10.7.0.1' }, { dst: '169.254.1.1/32' }, { dst: '10.7.0.0/16' }] }); // prettier-ignore
+  t.same(dracutCmdline(listed).parameters.slice(1), ['rd.route=169.254.1.1/32::eth0', 'rd.route=10.7.0.0/16::eth0', 'rd.route=10.9.0.0/16:10.7.0.1:eth0']); // prettier-ignore
+  const off = dracutCmdline(listed, { reader: 'systemd', without: ['gateway', 'routes'] });
+  t.equal(off.text, 'ip=10.0.0.5:::24::eth0:none:1500');
+  t.same(fields(off), ['gateway.ipv4', 'routes', 'routes', 'routes']);
   const onLink = defineGuest({ addresses: [{ address: '10.0.0.5/24' }], routes: [{ dst: '10.9.0.0/16' }] });
   t.match(dracutCmdline(onLink).text, / rd\.route=10\.9\.0\.0\/16::eth0$/);
   t.match(

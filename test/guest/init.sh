@@ -32,11 +32,13 @@ for word in $(cat /proc/cmdline); do
   case $word in
     ip=*) configure "${word#ip=}" ;;
     rd.route=*) route "${word#rd.route=}" ;;
-    nameserver=*) while ip -6 address show dev $device | grep -q tentative; do usleep 20000; done
+    nameserver=*) [ -z "$gateway" ] || ip route replace default via $gateway dev $device # once more: a route may have been needed to reach it
+while ip -6 address show dev $device | grep -q tentative; do usleep 20000; done
 echo "nameserver ${word#nameserver=}" >> /resolv.conf ;;
     far=*) far=${word#far=} ;;
   esac
 done
+[ -z "$gateway" ] || ip route replace default via $gateway dev $device # once more: a route may have been needed to reach it
 while ip -6 address show dev $device | grep -q tentative; do usleep 20000; done
 echo "name $(hostname)"; ip address show dev $device; ip route; ip -6 route; cat /resolv.conf
 for address in $(echo $far | tr , ' '); do

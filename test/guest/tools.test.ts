@@ -84,6 +84,31 @@ await t.test('dracut’s ip= by systemd-network-generator', { skip: requires('ne
   t.equal(Object.keys(await generated([bridged, routed])).length, 2);
 });
 
+await t.test('dracut’s ip= and rd.route= by its own scripts', { skip: requires('dracut') }, async (t) => {
+  const script = `wait_for_dev() { :; } # what dracut-lib.sh would look for beside it
+    . /usr/lib/dracut/modules.d/99base/dracut-lib.sh; . /usr/lib/dracut/modules.d/40network/net-lib.sh
+    for word in "$@"; do case $word in
+      ip=*) ip_to_var "\${word#ip=}"; echo "ip $ip $srv $gw $mask $hostname $dev $autoconf $mtu" ;;
+      rd.route=*) route_to_var "\${word#rd.route=}"; echo "route $route_mask $route_gw $route_dev" ;;
+    esac; done`;
+  await using netns = await Netns.create();
+  const read = async (network: GuestNetwork): Promise<string[]> => {
+    const { stdout } = await run(netns, 'sh', [
+      '-c',
+      script,
+      'sh',
+      ...dracutCmdline(network, { without: ['ipv6', 'addresses'] }).parameters,
+    ]);
+    return stdout.trim().split('\n').map((line) => line.replace(/ +/g, ' ')); // prettier-ignore
+  };
+  t.same(await read(bridged), ['ip 172.17.0.5 172.17.0.1 16 podname eth0 none 1450']);
+  t.same(await read(routed), ['ip 172.17.0.5 169.254.1.1 169.254.1.1 32 podname eth0 none 1450']);
+  t.same(await read(dual), ['ip 172.17.0.5 172.17.0.1 16 podname eth0 none 1450', 'route 10.9.0.0/16 172.17.0.9 eth0']);
+  const six = defineGuest({ ...base, addresses: [{ address: 'fd00::5/64' }], gateway: { ipv6: 'fd77::1' }, routes: [{ dst: 'fd09::/64', via: 'fd00::9' }, { dst: 'fd08::/64' }] }); // prettier-ignore
+  t.same(await read(six), ['ip fd00::5 fd77::1 64 podname eth0 none 1450', 'route fd77::1/128 eth0', 'route fd08::/64 eth0', 'route fd09::/64 fd00::9 eth0']); // prettier-ignore
+  t.same(await read({ ...six, addresses: [{ address: 'fd00::5/128' }], routes: [], gateway: { ipv6: 'fd77::1' } }), ['ip fd00::5 fd77::1 fd77::1 128 podname eth0 none 1450']); // prettier-ignore
+});
+
 // ------------------------------------------------------------------ cloud-init
 
 await t.test('version 2 by netplan', { skip: requires('netplan') }, async (t) => {

@@ -52,6 +52,7 @@ const probes = {
 
   busybox: command('busybox', '! ldd "$(command -v busybox)" >/dev/null 2>&1 || { echo not a static one >&2; exit 1; }'),
   cloud_init: command('cloud-init', 'cloud-init --version'),
+  dracut: command('sh', 'test -r /usr/lib/dracut/modules.d/40network/net-lib.sh || { echo not installed >&2; exit 1; }'),
   ipconfig: command('/usr/lib/klibc/bin/ipconfig', 'true'),
   netplan: command('netplan', 'netplan generate --help'),
   network_generator: command('/lib/systemd/systemd-network-generator', 'true'),
