@@ -46,6 +46,18 @@ export interface TapShape {
   readonly offload: TapOffload;
 }
 
+/** The namespace that a TAP is in, for as long as some work needs it. */
+export interface TapPlace {
+  readonly id: Netns['id'];
+  use<T>(work: (netns: Netns) => Promise<T>): Promise<T>;
+}
+
+/** One that is open, and stays so until its owner closes it. */
+export function placeIn(scope: Scope): TapPlace {
+  const netns = netnsOf(scope);
+  return { id: netns.id, use: (work) => work(netns) };
+}
+
 // struct virtio_net_hdr without mergeable buffers: the kernel's default (uapi/linux/virtio_net.h). It persists, so it is always set.
 const VNET_HEADER_BYTES = 10;
 /** For a change of carrier that no event tells of: a TAP that is down has none. */
@@ -117,7 +129,7 @@ export class Tap implements AsyncDisposable {
   readonly vnetHdr: boolean;
   /** Bytes of struct virtio_net_hdr before each frame that is read or sent; 0 without vnetHdr. */
   readonly vnetHeaderBytes: number;
-  readonly #netns: Netns;
+  readonly #place: TapPlace;
   readonly #shape: TapShape;
   readonly #writing = new Writing();
   #held: readonly Descriptor[];
@@ -128,12 +140,12 @@ export class Tap implements AsyncDisposable {
 
   /** For the primitives: see createTap and openTap. */
   constructor(
-    scope: Scope,
+    place: TapPlace,
     link: { readonly ifindex: number; readonly mac: string; readonly mtu: number },
     shape: TapShape,
     held: readonly Descriptor[],
   ) {
-    this.#netns = netnsOf(scope);
+    this.#place = place;
     this.#shape = shape;
     this.#held = held;
     this.name = shape.name;
@@ -188,12 +200,14 @@ export class Tap implements AsyncDisposable {
     const gone = (): never => {
       throw new PodtapError(`the TAP '${this.name}' is gone`, { code: 'ENODEV' });
     };
-    await this.#waitCarrier((carrier) => (carrier === undefined ? gone() : carrier), settings, 'waitAttached');
+    await this.#place.use((netns) =>
+      this.#waitCarrier(netns, (carrier) => (carrier === undefined ? gone() : carrier), settings, 'waitAttached'),
+    );
   }
 
   /** Resolves when nobody has it open any more, or the TAP is gone. */
   async waitDetached(settings: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    await this.#waitCarrier((carrier) => carrier !== true, settings, 'waitDetached');
+    await this.#place.use((netns) => this.#waitCarrier(netns, (carrier) => carrier !== true, settings, 'waitDetached'));
   }
 
   /** Frames that the kernel sends out by the TAP, in batches, each with its vnet header in front if there is one; until the signal aborts or the TAP is closed or gone. */
@@ -261,7 +275,7 @@ export class Tap implements AsyncDisposable {
 
   async #open(): Promise<void> {
     try {
-      const opened = await openQueues(this.#netns, this.#shape, this.ifindex);
+      const opened = await this.#place.use((netns) => openQueues(netns, this.#shape, this.ifindex));
       if (this.#closed) await closeTun({ queues: opened });
       else this.#held = opened;
     } finally {
@@ -279,7 +293,7 @@ export class Tap implements AsyncDisposable {
   }
 
   async #isOurs(pid: number, fd: number): Promise<boolean> {
-    const { inode } = this.#netns.id;
+    const { inode } = this.#place.id;
     try {
       const { name, netnsInode } = await native().tunOf(pid, fd);
       return name === this.name && netnsInode === inode;
@@ -292,6 +306,7 @@ export class Tap implements AsyncDisposable {
   }
 
   async #waitCarrier(
+    netns: Netns,
     done: (carrier: boolean | undefined) => boolean,
     settings: { readonly signal?: AbortSignal },
     where: string,
@@ -303,12 +318,12 @@ export class Tap implements AsyncDisposable {
     const abort = (): void => stop.abort();
     signal?.addEventListener('abort', abort);
     // Subscribed before it is looked at, so that no change falls between.
-    const events = await subscribe(this.#netns, ['link'], { signal: stop.signal });
+    const events = await subscribe(netns, ['link'], { signal: stop.signal });
     const changes = events.changes[Symbol.asyncIterator]();
     try {
       let next = changes.next();
       for (;;) {
-        if (done((await findLink(this.#netns, this.ifindex))?.carrier)) return;
+        if (done((await findLink(netns, this.ifindex))?.carrier)) return;
         const event = await Promise.race([next, pause(POLL_MILLISECONDS, stop.signal)]);
         signal?.throwIfAborted();
         if (event !== undefined) next = changes.next();

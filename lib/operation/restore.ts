@@ -230,7 +230,9 @@ export class Target {
   #changed(state: State, kinds: readonly Resource['kind'][]): { kind: Resource['kind']; link: number; value: Value; is: Value }[] {
     const found: { kind: Resource['kind']; link: number; value: Value; is: Value }[] = [];
     for (const kind of kinds) {
-      const all = new Map<string, Value>([...this.#resources].filter(([, one]) => one.kind === kind).map(([key, { value }]) => [key, value]));
+      const all = new Map<string, Value>(
+        [...this.#resources].filter(([, one]) => one.kind === kind).map(([key, { value }]) => [key, value]),
+      );
       for (const [key, value] of this.#wants) if (kindOfKey(key) === kind) all.set(key, value);
       for (const [key, value] of all) {
         const is = state.get(key);

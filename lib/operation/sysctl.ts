@@ -36,7 +36,9 @@ function alsoSet(key: string, links: readonly Link[]): string[] {
   if (family === null) return [];
   const [, version, name = 'forwarding'] = family;
   if (version === 'ipv4' && name === 'disable_ipv6') return [];
-  const each = [...links.map((link) => link.name.replaceAll('.', '/')), 'default', 'all'].map((one) => `net.${version}.conf.${one}.${name}`);
+  const each = [...links.map((link) => link.name.replaceAll('.', '/')), 'default', 'all'].map(
+    (one) => `net.${version}.conf.${one}.${name}`,
+  );
   return [...each.filter((one) => one !== key), ...(version === 'ipv4' ? ['net.ipv4.ip_forward', 'net.ipv4.conf.all.accept_redirects'] : [])].filter((one) => one !== key); // prettier-ignore
 }
 

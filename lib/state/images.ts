@@ -20,7 +20,8 @@ export class Images {
   touch(key: string, before: Value, after: Image['after']): void {
     const known = this.touched.get(key);
     if (known === undefined) this.touched.set(key, { before, after });
-    else if (known.after !== 'any') this.touched.set(key, { before: known.before, after: after === 'any' ? after : [...known.after, ...after] });
+    else if (known.after !== 'any')
+      this.touched.set(key, { before: known.before, after: after === 'any' ? after : [...known.after, ...after] });
   }
 
   /** What came later is taken up: of what both have touched, the earlier `before` is the right one. */

@@ -36,7 +36,8 @@ export function reconcile(images: Images, state: State): Reconciled {
     }
     if (same(now, image.before)) continue;
     if (isOf(image, now)) wants.set(key, image.before);
-    else leftBehind.push(`${describe(key, state)} is ${told(now)}, and was ${told(image.before)} before podtap made it ${afterText(image)}`);
+    else
+      leftBehind.push(`${describe(key, state)} is ${told(now)}, and was ${told(image.before)} before podtap made it ${afterText(image)}`);
   }
   for (const [prefix, known] of images.additions)
     for (const key of state.resources.keys())
