@@ -186,6 +186,8 @@ await t.test('Unikraft', async (t) => {
   t.same(fields(unikraft(bridged, { version: '0.15.0' })), ['hostname', 'dns.servers']);
   t.same(unikraft(bridged, { version: '0.16.0' }).parameters, [...old, 'netdev.ipv4_dns0_addr=169.254.77.1']);
   t.match(unikraft(routed, { version: '0.15.0' }).text, /netdev\.ipv4_subnet_mask=255\.255\.255\.255$/);
+  const two = unikraft([bridged, bridged], { version: '0.16.0' });
+  t.equal(two.untold.filter(({ field }) => field === 'dns.servers').length, 1, 'a server of one device');
   t.match(unikraft([bridged, routed], { version: '0.15.0' }).text, /^netdev\.ipv4_addr="172\.17\.0\.5 172\.17\.0\.5" /);
   t.match(
     refused(() => unikraft([bridged, bare], { version: '0.15.0' })),
@@ -298,6 +300,10 @@ await t.test("dracut's ip=", async (t) => {
   t.equal(dracutCmdline(wide).text, 'ip=10.0.0.5::169.254.1.1:24::eth0:none:1500 rd.route=169.254.1.1/32::eth0');
   const listed = defineGuest({ ...wide, routes: [...wide.routes, { dst: '10.9.0.0/16', via: '10.7.0.1' }, { dst: '169.254.1.1/32' }, { dst: '10.7.0.0/16' }] }); // prettier-ignore
   t.same(dracutCmdline(listed).parameters.slice(1), ['rd.route=169.254.1.1/32::eth0', 'rd.route=10.7.0.0/16::eth0', 'rd.route=10.9.0.0/16:10.7.0.1:eth0']); // prettier-ignore
+  const linkLocal = defineGuest({ addresses: [{ address: 'fd00::5/64' }], gateway: { ipv6: 'fe80::1' } });
+  t.equal(dracutCmdline(linkLocal).text, 'ip=[fd00::5]::[fe80::1]:64::eth0:none:1500', 'which is on every link');
+  const beyond = defineGuest({ ...wide, routes: [...wide.routes, { dst: '10.9.0.0/16', via: '169.254.1.1' }] });
+  t.equal(dracutCmdline(beyond).parameters[2], 'rd.route=10.9.0.0/16:169.254.1.1:eth0', 'by the gateway, which is near');
   const off = dracutCmdline(listed, { reader: 'systemd', without: ['gateway', 'routes'] });
   t.equal(off.text, 'ip=10.0.0.5:::24::eth0:none:1500');
   t.same(fields(off), ['gateway.ipv4', 'routes', 'routes', 'routes']);
@@ -446,6 +452,8 @@ await t.test('keywords', async (t) => {
   t.same(keywords(routed, ['<ip>', '<cidr>', '<gw>']).text, ['172.17.0.5', '32', '169.254.1.1']);
   t.same(keywords(dual, '<ip6>/<cidr6> <gw6>').text, 'fd00::5/64 fd00::1');
   t.same(fields(keywords(dual, '<ip> <gw> <dns>')), ['routes', 'addresses']);
+  t.match(keywords(several, '<ip>').untold, [{ field: 'addresses', reason: /^172\.17\.0\.6\/16:/ }, { field: 'dns.servers' }]);
+  t.match(keywords(several, '<tap>').untold[0], { reason: /^172\.17\.0\.5\/16, 172\.17\.0\.6\/16:/ });
   t.match(
     refused(() => keywords(several, '<gw>')),
     { field: 'gateway.ipv4', message: /<gw>/ },
