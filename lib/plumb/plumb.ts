@@ -1,4 +1,5 @@
 // snapshot -> plan -> apply -> verify: the whole job, or nothing.
+import { randomBytes } from '../random.js';
 import { readFile } from 'node:fs/promises';
 import { inspect } from 'node:util';
 import { PlumbError, PodtapError, invalidArgument } from '../errors.js';
@@ -224,7 +225,7 @@ function freeName(state: State, prefix: string): string {
 
 /** Locally administered, and of all such MACs the highest: a bridge takes the lowest of its ports'. */
 function tapMac(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  const bytes = randomBytes(6);
   bytes[0] = 0xfe;
   return formatMac(bytes, 0, 6);
 }

@@ -1,4 +1,5 @@
 // One namespace in a transaction: its lock, its entry in the journal, and everything that was touched there.
+import { randomNumber } from '../random.js';
 import { PodtapError } from '../errors.js';
 import type { Netns } from '../kernel/netns.js';
 import { type Operation, kindOf } from '../operation/kinds.js';
@@ -60,11 +61,7 @@ export class Member {
    * Carries out operations, which were checked: what they touch is known, and in the journal, before the first of them. `into` gets it
    * too.
    */
-  async perform(
-    operations: readonly Operation[],
-    into: readonly Images[],
-    settings: Steps,
-  ): Promise<Performed> {
+  async perform(operations: readonly Operation[], into: readonly Images[], settings: Steps): Promise<Performed> {
     const { signal, reading, meanwhile } = settings;
     const state = settings.state ?? (await this.#read(operations));
     const chosen = choose(operations, state);
@@ -169,7 +166,7 @@ function choose(operations: readonly Operation[], state: State): readonly Operat
   const choice: Choice = {
     index: () => {
       let index: number;
-      do index = FIRST_INDEX + (crypto.getRandomValues(new Uint32Array(1))[0]! % INDEXES);
+      do index = FIRST_INDEX + (randomNumber() % INDEXES);
       while (indexes.has(index));
       indexes.add(index);
       return index;
