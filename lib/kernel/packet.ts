@@ -69,10 +69,11 @@ export class PacketSocket implements AsyncDisposable {
     return this.#writing.writeAll(this.#open(), frames);
   }
 
-  close(): Promise<void> {
-    if (this.#descriptor !== undefined) native().close(this.#descriptor);
+  /** Resolves when nothing of it is left: the kernel waits until no processor looks at it any more, for 10 ms and more. */
+  async close(): Promise<void> {
+    const descriptor = this.#descriptor;
     this.#descriptor = undefined;
-    return Promise.resolve();
+    if (descriptor !== undefined) await native().closeSlowly(descriptor);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
