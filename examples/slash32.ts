@@ -4,7 +4,7 @@
 //   eth0 aa:aa:a1        k8s_br0 cc:cc:c1                          eth0 bb:bb:b1
 //   172.17.0.4/32 ------ veth4 | veth5 --------------------------- 172.17.0.5/32
 //                        uplink 198.51.100.1 ---- 198.51.100.80, a server elsewhere
-import { type Link, type Netns, Netns as Namespace, addAddress, addRoute, createBridge, createVeth, listFdb, listLinks, openPacketSocket, setNeighbor, setSysctl } from 'podtap'; // prettier-ignore
+import { type Link, type Netns, Netns as Namespace, addRoute, createBridge, createVeth, listFdb, listLinks, openPacketSocket, setNeighbor, setSysctl } from 'podtap'; // prettier-ignore
 import { show, step } from './stage.js';
 
 export const GATEWAY = '169.254.1.1';
