@@ -69,11 +69,11 @@ export class PacketSocket implements AsyncDisposable {
     return this.#writing.writeAll(this.#open(), frames);
   }
 
-  /** Resolves when nothing of it is left: the kernel waits until no processor looks at it any more, for 10 ms and more. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     const descriptor = this.#descriptor;
     this.#descriptor = undefined;
-    if (descriptor !== undefined) await native().closeSlowly(descriptor);
+    // In another thread: the kernel waits for RCU, 10 ms and more (packet_release, synchronize_net).
+    return descriptor === undefined ? Promise.resolve() : native().closeSlowly(descriptor);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
