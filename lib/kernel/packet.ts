@@ -73,7 +73,7 @@ export class PacketSocket implements AsyncDisposable {
     const descriptor = this.#descriptor;
     this.#descriptor = undefined;
     // In another thread: the kernel waits for RCU, 10 ms and more (packet_release, synchronize_net).
-    return descriptor === undefined ? Promise.resolve() : native().tunClose(descriptor);
+    return descriptor === undefined ? Promise.resolve() : native().closeSlowly(descriptor);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

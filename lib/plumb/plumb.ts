@@ -9,6 +9,7 @@ import { parseResolvConf } from '../guest/resolv.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
 import { Tap, placeIn } from '../kernel/tap.js';
+import { turn } from '../kernel/turn.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { localMac } from '../primitive/mac.js';
 import type { Scope } from '../primitive/scope.js';
@@ -59,6 +60,7 @@ const parts: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy',
 export async function plumb(scope: Scope, options: PlumbOptions = {}): Promise<Plumbing> {
   const settings = settingsOf(options, 'plumb');
   attachment(scope);
+  await turn();
   const { asked, signal } = settings;
   const resolv = await readResolvConf(asked);
   signal?.throwIfAborted();

@@ -13,13 +13,13 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { abortSignal, check, optional, options } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { randomHex } from '../random.js';
 import { readBootId } from '../kernel/netns.js';
+import { turn } from '../kernel/turn.js';
 import { journalDirectory } from './directory.js';
 import { ENTRY_NAME, type EntryState, FORMAT, type Head, LARGEST, LARGEST_HEAD, bootId, cookie, decode, decodeHead, encode, label, labelSuffix, nameOf, namespacePrefix, netns, state } from './entry.js'; // prettier-ignore
 import { journalError } from './failure.js';
@@ -143,6 +143,7 @@ export class Journal {
 
   /** Resolves false where it was removed already. */
   async remove(entry: Entry): Promise<boolean> {
+    await turn();
     const path = this.#path(nameOf(entry));
     try {
       unlinkSync(path);
@@ -162,9 +163,9 @@ export class Journal {
     const prefix = of === undefined ? '' : namespacePrefix(readBootId(), of.cookie);
     const entries: Entry[] = [];
     const unreadable: Unreadable[] = [];
-    let count = 0;
+    await turn();
     for (const name of this.#names(prefix)) {
-      if (++count % 32 === 0) await setImmediate(); // others want to run, too
+      await turn();
       const read = this.#read(name);
       if (read === undefined) continue;
       if ('reason' in read) unreadable.push(read);
@@ -260,6 +261,7 @@ export class Journal {
   }
 
   async #tryReplace(name: string, bytes: Uint8Array): Promise<void> {
+    await turn();
     const temporary = this.#path(temporaryName());
     const file = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
     try {
