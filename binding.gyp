@@ -11,6 +11,9 @@
       "target_name": "podtap",
       "sources": [
         "native/addon.cc",
+        "native/bpf.cc",
+        "native/bpf_hook.cc",
+        "native/bpf_map.cc",
         "native/datagrams.cc",
         "native/delivery.cc",
         "native/descriptor.cc",

@@ -85,6 +85,21 @@ export class PodtapError extends Error {
   }
 }
 
+/** The kernel does not take an eBPF program. `log` is what its verifier says, the reason at the end; empty where it did not come to that. */
+export class BpfLoadError extends Error {
+  override readonly name = 'BpfLoadError';
+  readonly syscall = 'bpf(BPF_PROG_LOAD)';
+
+  constructor(
+    message: string,
+    readonly code: string,
+    readonly errno: number,
+    readonly log: string,
+  ) {
+    super(message);
+  }
+}
+
 /** Misuse: a TypeError with a code, thrown before any system call. */
 export function invalidArgument(code: 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE', message: string): TypeError & { code: string } {
   const error = new TypeError(message) as TypeError & { code: string };

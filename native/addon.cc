@@ -1,3 +1,4 @@
+#include "bpf.h"
 #include "datagrams.h"
 #include "descriptor.h"
 #include "environment.h"
@@ -26,5 +27,6 @@ NAPI_MODULE_INIT() {
   podtap::DefineTun(all);
   podtap::DefinePacket(all);
   podtap::DefineLock(all);
+  podtap::DefineBpf(all);
   return exports;
 }

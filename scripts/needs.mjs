@@ -26,8 +26,11 @@ export const needs = {
     program('setpriv', 'util-linux'),
     program('mount', 'mount'),
     program('nft', 'nftables'),
+    // Compiles native/bpf again, to be compared with what is committed.
+    program('clang', 'clang'),
   ],
   cmake: [program('cmake', 'cmake')],
+  bpf: [program('clang', 'clang')],
 };
 
 /**
