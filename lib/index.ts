@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-export { DumpInterruptedError, type ExtendedAck, NetlinkError, PodtapError, UnsupportedError } from './errors.js';
+export { BpfLoadError, DumpInterruptedError, type ExtendedAck, NetlinkError, PodtapError, UnsupportedError } from './errors.js';
 export type { LinkRef } from './check.js';
 export { Netns, type NetnsRef } from './kernel/netns.js';
 export { type BpfInstruction, type PacketOptions, PacketSocket } from './kernel/packet.js';

@@ -212,7 +212,7 @@ export interface NativeAddon {
   bpfPin(object: Descriptor, path: string): Promise<void>;
   bpfOpenPinned(path: string): Promise<Descriptor>;
   /** BPF_PROG_ATTACH: stays until it is detached or the interface goes. */
-  bpfAttach(netns: Descriptor, place: BpfPlace, program: Descriptor): Promise<void>;
+  bpfAttach(netns: Descriptor, place: BpfPlace, program: Descriptor, replaced?: Descriptor): Promise<void>; // BPF_F_REPLACE: `replaced`
   bpfDetach(netns: Descriptor, place: BpfPlace, program: Descriptor): Promise<void>;
   /** BPF_LINK_CREATE: attached while it is open somewhere, or pinned. */
   bpfLinkCreate(netns: Descriptor, place: BpfPlace, program: Descriptor): Promise<Descriptor>;

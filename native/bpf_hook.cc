@@ -65,9 +65,10 @@ struct QueryAttributes {
   std::uint64_t revision = 0;
 };
 
-Result<Done> Change(int command, const char* call, const Place& place, int program) {
-  AttachAttributes attributes{place.ifindex, static_cast<std::uint32_t>(program), place.attachType, place.flags, 0,
-                              place.relativeId, place.revision};
+Result<Done> Change(int command, const char* call, const Place& place, int program, int replaced = 0) {
+  AttachAttributes attributes{place.ifindex,    static_cast<std::uint32_t>(program),  place.attachType,
+                              place.flags,      static_cast<std::uint32_t>(replaced), place.relativeId,
+                              place.revision};
   if (CallBpf(command, attributes) < 0) return LastError(call);
   return Done{};
 }
@@ -98,7 +99,6 @@ Result<BpfHook> Query(const Place& place) {
   return hook;
 }
 
-/** The programs of another user namespace's network namespaces are looked up like any: by a thread inside. */
 template <typename T>
 Napi::Value Inside(const Napi::CallbackInfo& info, const char* call, bool needsProgram,
                    std::function<Result<T>(const Place&, int program)> act) {
@@ -113,8 +113,10 @@ Napi::Value Inside(const Napi::CallbackInfo& info, const char* call, bool needsP
 
 Napi::Value Attach(const Napi::CallbackInfo& info) {
   constexpr const char* kCall = "bpf(BPF_PROG_ATTACH)";
-  return Inside<Done>(info, kCall, true,
-                      [](const Place& place, int program) { return Change(BPF_PROG_ATTACH, kCall, place, program); });
+  const SharedFile replaced = FileArgument(info, 3);
+  return Inside<Done>(info, kCall, true, [replaced](const Place& place, int program) {
+    return Change(BPF_PROG_ATTACH, kCall, place, program, replaced ? replaced->number() : 0);
+  });
 }
 
 Napi::Value Detach(const Napi::CallbackInfo& info) {

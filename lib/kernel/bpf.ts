@@ -367,10 +367,15 @@ export async function linkTcx(netns: Netns, hook: TcxHook, program: BpfProgram, 
   return new BpfLink(await onTcx(netns, hook, 'BPF_LINK_CREATE', act, closeDescriptor));
 }
 
-/** Puts a program in the place of another one, which was attached without a link; no frame is missed. */
-export async function replaceTcx(netns: Netns, hook: TcxHook, program: BpfProgram, replaced: number): Promise<void> {
-  const place = { ...placeOf(hook, {}), flags: BPF_F_REPLACE | BPF_F_ID, relativeId: replaced };
-  await onTcx(netns, hook, 'BPF_PROG_ATTACH', () => native().bpfAttach(attachment(netns).netns, place, program.descriptor));
+/**
+ * Puts a program in the place of another one, which was attached without a link and is told by its id; no frame is missed.
+ * @throws as attachTcx; PodtapError ENOENT: that one is not there
+ */
+export async function replaceTcx(netns: Netns, hook: TcxHook, program: BpfProgram, id: number): Promise<void> {
+  await using replaced = await openProgram(id);
+  const place = { ...placeOf(hook, {}), flags: BPF_F_REPLACE };
+  const act = (): Promise<void> => native().bpfAttach(attachment(netns).netns, place, program.descriptor, replaced.descriptor);
+  await onTcx(netns, hook, 'BPF_PROG_ATTACH', act);
 }
 
 /** Takes off, by its id, a program that was attached without a link; whose process is gone, say. Resolves false where it is not there. */

@@ -77,7 +77,9 @@ export class Redirect implements AsyncDisposable {
     );
     const { ifindex: link, mac, anyLinkLocal, router } = toLink!;
     const { ifindex: tap, fallBackIfDown } = toGuest!;
-    const addresses = (await Promise.all(['sources4', 'sources6'].map((name) => this.#map(name).entries()))).flat().map(([key]) => addressOfKey(key)); // prettier-ignore
+    const addresses = (await Promise.all(['sources4', 'sources6'].map((name) => this.#map(name).entries())))
+      .flatMap((entries) => entries.map(([key]) => addressOfKey(key)))
+      .sort();
     return { link, tap, fallBackIfDown, ...(mac !== undefined && { source: { mac, addresses, anyLinkLocal, router } }) };
   }
 

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { check, instance, optional } from '../check.js';
 import { NetlinkError, PodtapError, UnsupportedError } from '../errors.js';
+import { attachTcx, loadProgram } from '../kernel/bpf.js';
+import { findLink } from '../kernel/link.js';
 import { request } from '../kernel/netlink.js';
 import { Netns, attachment } from '../kernel/netns.js';
 import { tunFeatures } from '../kernel/tap.js';
@@ -96,6 +98,7 @@ export async function checkHost(
         features[name] = lacks === undefined;
         if (lacks !== undefined && needed.has(name)) problems.push({ code: `NO_${name.toUpperCase()}`, ...lacks });
       }
+      Object.assign(features, await tryBpf(scratch));
     } finally {
       await scratch.close();
     }
@@ -123,6 +126,24 @@ async function tryOut(scratch: Netns, operation: Operation): Promise<Omit<Proble
     // What it stands on is missing, and has been told as such.
     if (error instanceof NetlinkError || error instanceof PodtapError) return { message: error.message, fix: 'see the other problems' };
     throw error;
+  }
+}
+
+/** bpf: programs can be loaded; tcx: and attached without a qdisc (else by cls_bpf, where there is clsact). No problem where not: other datapaths need neither. */
+async function tryBpf(scratch: Netns): Promise<{ bpf: boolean; tcx: boolean }> {
+  const missing = (error: unknown): undefined => {
+    if (!(error instanceof UnsupportedError || error instanceof PodtapError)) throw error;
+    return undefined;
+  };
+  const instructions = Uint8Array.of(0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x95, 0, 0, 0, 0, 0, 0, 0); // r0 = -1; exit
+  const program = await loadProgram('probe', { instructions }).catch(missing);
+  const lower = await findLink(scratch, LOWER);
+  if (program === undefined || lower === undefined) return { bpf: program !== undefined, tcx: false };
+  try {
+    const attached = attachTcx(scratch, { ifindex: lower.ifindex, direction: 'ingress' }, program).then(() => true);
+    return { bpf: true, tcx: (await attached.catch(missing)) ?? false };
+  } finally {
+    await program.close();
   }
 }
 
