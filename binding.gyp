@@ -21,6 +21,7 @@
         "native/executor.cc",
         "native/failure.cc",
         "native/lock.cc",
+        "native/macvtap.cc",
         "native/netlink.cc",
         "native/netlink_exchange.cc",
         "native/netns.cc",

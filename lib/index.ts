@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 export { BpfLoadError, DumpInterruptedError, type ExtendedAck, NetlinkError, PodtapError, UnsupportedError } from './errors.js';
 export type { LinkRef } from './check.js';
+export { Macvtap } from './kernel/macvtap.js';
 export { Netns, type NetnsRef } from './kernel/netns.js';
 export { type BpfInstruction, type PacketOptions, PacketSocket } from './kernel/packet.js';
 export { Tap, type TapFds, type TapHolder, type TapOffload } from './kernel/tap.js';
@@ -29,6 +30,7 @@ export {
   setLink,
 } from './primitive/link.js';
 export { type Problem, checkHost } from './primitive/host.js';
+export { openMacvtap } from './primitive/macvtap.js';
 export { cloneMac } from './primitive/mac.js';
 export { deleteFdb, deleteNeighbor, listFdb, listNeighbors, setFdb, setNeighbor } from './primitive/neighbor.js';
 export { openPacketSocket } from './primitive/packet.js';

@@ -55,6 +55,21 @@ export interface TunInfo {
   readonly vnetHeaderSize: number; // TUNGETVNETHDRSZ; 0 without IFF_VNET_HDR
 }
 
+/** How to open a macvtap: the same, as far as its character device knows it. */
+export interface MacvtapSpec {
+  readonly ifindex: number;
+  readonly flags: number; // IFF_TAP | IFF_NO_PI, and IFF_VNET_HDR, IFF_MULTI_QUEUE
+  readonly queues: number; // each is an open(2) of its own
+  readonly vnetHeaderSize?: number;
+  readonly offload?: number;
+}
+
+/** Of a character device. */
+export interface DeviceNumber {
+  readonly major: number;
+  readonly minor: number;
+}
+
 export interface PacketSpec {
   readonly ifindex: number;
   readonly protocol: number; // ETH_P_*, host byte order
@@ -185,6 +200,9 @@ export interface NativeAddon {
   tunClose(queue: Descriptor): Promise<void>;
   /** Which device a descriptor of another process belongs to (pidfd_getfd(2), TUNGETIFF, TUNGETDEVNETNS). */
   tunOf(pid: number, fd: number): Promise<{ name: string; netnsInode: bigint }>;
+  /** ENOENT of 'openat': there is no macvtap with that index; of 'fsopen', 'fsconfig', 'fsmount': no sysfs can be mounted. */
+  macvtapFind(netns: Descriptor, ifindex: number): Promise<DeviceNumber>;
+  macvtapOpen(netns: Descriptor, spec: MacvtapSpec): Promise<TunInfo & { queues: Descriptor[] }>;
   packetOpen(netns: Descriptor, spec: PacketSpec): Promise<Descriptor>;
 
   // ---- eBPF: bpf(2); keys and values back to back, those of maps for each CPU with the values of all CPUs, 8-byte aligned

@@ -3,6 +3,7 @@
 #include "descriptor.h"
 #include "environment.h"
 #include "lock.h"
+#include "macvtap.h"
 #include "netlink.h"
 #include "netns.h"
 #include "packet.h"
@@ -25,6 +26,7 @@ NAPI_MODULE_INIT() {
   podtap::DefineSocket(all);
   podtap::DefineNetlink(all);
   podtap::DefineTun(all);
+  podtap::DefineMacvtap(all);
   podtap::DefinePacket(all);
   podtap::DefineLock(all);
   podtap::DefineBpf(all);

@@ -199,7 +199,7 @@ const cases: readonly (readonly [string, Uint8Array, boolean])[] = [
   ["IPv4, another's address", ip4('10.1.0.9'), false],
   ["IPv4, another's MAC", ip4(GUEST.address, OTHER_MAC), false],
   ['IPv4, no address', ip4('0.0.0.0'), false],
-  ['IPv4 by type, IPv6 by version', ethernet(0x0800, [0x60, ...bytes(OWN6).slice(1), ...Array<number>(30).fill(0)]), false],
+  ['IPv4 by type, IPv6 by version', Uint8Array.from(ip4(GUEST.address), (byte, at) => (at === 14 ? 0x65 : byte)), false],
   ['IPv4, cut off', ip4(GUEST.address).subarray(0, 28), false],
   ['IPv4 in a VLAN', vlan(ip4(GUEST.address)), false],
   ['ARP request', arp(1, GUEST.mac, GUEST.address), true],
@@ -218,7 +218,7 @@ const cases: readonly (readonly [string, Uint8Array, boolean])[] = [
   ['IPv6 from nobody', ip6(NOBODY, 17, [0, 1, 0, 2, 0, 8, 0, 0]), false],
   [
     'IPv6 by type, IPv4 by version',
-    ethernet(0x86dd, [0x45, ...Array<number>(7).fill(0), ...bytes(OWN6), ...bytes(ALL_NODES), 0, 0]),
+    Uint8Array.from(ip6(OWN6, 17, [0, 1, 0, 2, 0, 8, 0, 0]), (byte, at) => (at === 14 ? 0x45 : byte)),
     false,
   ],
   ['DAD', icmp6(NOBODY, 135, OWN6), true],
