@@ -100,6 +100,29 @@ export class BpfLoadError extends Error {
   }
 }
 
+/** A transaction failed, and what it had done was undone. `cause` is what failed. */
+export class TransactionError extends Error {
+  override readonly name: string = 'TransactionError';
+  readonly code: string;
+  /** What failed, as ip(8), tc(8) or sysctl(8) would be told to do it; '' where it was none of podtap's steps. */
+  readonly step: string;
+  /** What was put back. */
+  readonly undone: readonly string[];
+  /** What was not, and why: somebody else's changes, and what the kernel refused. */
+  readonly leftBehind: readonly string[];
+
+  constructor(
+    message: string,
+    details: { code: string; step?: string; undone?: readonly string[]; leftBehind?: readonly string[]; cause?: unknown },
+  ) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = details.code;
+    this.step = details.step ?? '';
+    this.undone = details.undone ?? [];
+    this.leftBehind = details.leftBehind ?? [];
+  }
+}
+
 /** Misuse: a TypeError with a code, thrown before any system call. */
 export function invalidArgument(code: 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE', message: string): TypeError & { code: string } {
   const error = new TypeError(message) as TypeError & { code: string };

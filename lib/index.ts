@@ -1,5 +1,13 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-export { BpfLoadError, DumpInterruptedError, type ExtendedAck, NetlinkError, PodtapError, UnsupportedError } from './errors.js';
+export {
+  BpfLoadError,
+  DumpInterruptedError,
+  type ExtendedAck,
+  NetlinkError,
+  PodtapError,
+  TransactionError,
+  UnsupportedError,
+} from './errors.js';
 export type { LinkRef } from './check.js';
 export { Macvtap } from './kernel/macvtap.js';
 export { Netns, type NetnsRef } from './kernel/netns.js';
@@ -41,6 +49,7 @@ export { readSysctl, setSysctl } from './primitive/sysctl.js';
 export { addFilter, addQdisc, deleteFilter, deleteQdisc, listFilters, listQdiscs } from './primitive/tc.js';
 export { type TapOptions, createTap, openTap } from './primitive/tap.js';
 export { type KernelEvent, type WatchOptions, watch } from './primitive/watch.js';
+export { type Transaction, type TransactionOptions, transaction } from './transaction/transaction.js';
 export type { Address } from './wire/address.js';
 export type { Link } from './wire/link.js';
 export type { FdbEntry, Neighbor } from './wire/neighbor.js';

@@ -25,7 +25,7 @@ import {
 } from '../wire/bpf/numbers.js';
 import { errnoCode, errnoMessage } from '../wire/errno.js';
 import { pass } from './gate.js';
-import { type Netns, attachment } from './netns.js';
+import { type Scope, attachment } from './netns.js';
 import { isSystemFailure, system, systemError } from './system.js';
 
 export type { BpfLinkInfo, BpfMapInfo, BpfMapSpec, BpfProgramInfo };
@@ -183,12 +183,12 @@ export class BpfProgram extends BpfHandle {
    * of the frame, and nanoseconds for one run. What it does to others (redirect, count) it does.
    */
   async run(
-    netns: Netns,
+    scope: Scope,
     frame: Uint8Array,
     repeat = 1,
   ): Promise<{ readonly value: number; readonly nanoseconds: number; readonly frame: Uint8Array }> {
     const { value, nanoseconds, data } = await system(
-      native().bpfProgramRun(attachment(netns).netns, this.descriptor, frame, repeat),
+      native().bpfProgramRun(attachment(scope).netns, this.descriptor, frame, repeat),
       bpfFailure,
     );
     return { value, nanoseconds, frame: new Uint8Array(data) };
@@ -351,9 +351,9 @@ export class BpfLink extends BpfHandle {
  * @throws UnsupportedError before Linux 6.6; PodtapError EEXIST: it is there already; ENODEV: no such interface; ESTALE: the hook has changed;
  *   ENOENT: what it was to stand before or behind is not there
  */
-export async function attachTcx(netns: Netns, hook: TcxHook, program: BpfProgram, settings: TcxAttachOptions = {}): Promise<void> {
-  await onTcx(netns, hook, 'BPF_PROG_ATTACH', () =>
-    native().bpfAttach(attachment(netns).netns, placeOf(hook, settings), program.descriptor),
+export async function attachTcx(scope: Scope, hook: TcxHook, program: BpfProgram, settings: TcxAttachOptions = {}): Promise<void> {
+  await onTcx(scope, hook, 'BPF_PROG_ATTACH', () =>
+    native().bpfAttach(attachment(scope).netns, placeOf(hook, settings), program.descriptor),
   );
 }
 
@@ -361,26 +361,26 @@ export async function attachTcx(netns: Netns, hook: TcxHook, program: BpfProgram
  * Attaches a program as long as the link is held: by this handle, by a process that its descriptor was given to, by a pin. BPF_LINK_CREATE.
  * @throws as attachTcx
  */
-export async function linkTcx(netns: Netns, hook: TcxHook, program: BpfProgram, settings: TcxAttachOptions = {}): Promise<BpfLink> {
+export async function linkTcx(scope: Scope, hook: TcxHook, program: BpfProgram, settings: TcxAttachOptions = {}): Promise<BpfLink> {
   const place = placeOf(hook, settings);
-  const act = (): Promise<Descriptor> => native().bpfLinkCreate(attachment(netns).netns, place, program.descriptor);
-  return new BpfLink(await onTcx(netns, hook, 'BPF_LINK_CREATE', act, closeDescriptor));
+  const act = (): Promise<Descriptor> => native().bpfLinkCreate(attachment(scope).netns, place, program.descriptor);
+  return new BpfLink(await onTcx(scope, hook, 'BPF_LINK_CREATE', act, closeDescriptor));
 }
 
 /**
  * Puts a program in the place of another one, which was attached without a link and is told by its id; no frame is missed.
  * @throws as attachTcx; PodtapError ENOENT: that one is not there
  */
-export async function replaceTcx(netns: Netns, hook: TcxHook, program: BpfProgram, id: number): Promise<void> {
+export async function replaceTcx(scope: Scope, hook: TcxHook, program: BpfProgram, id: number): Promise<void> {
   await using replaced = await openProgram(id);
   const place = { ...placeOf(hook, {}), flags: BPF_F_REPLACE };
-  const act = (): Promise<void> => native().bpfAttach(attachment(netns).netns, place, program.descriptor, replaced.descriptor);
-  await onTcx(netns, hook, 'BPF_PROG_ATTACH', act);
+  const act = (): Promise<void> => native().bpfAttach(attachment(scope).netns, place, program.descriptor, replaced.descriptor);
+  await onTcx(scope, hook, 'BPF_PROG_ATTACH', act);
 }
 
 /** Takes off, by its id, a program that was attached without a link; whose process is gone, say. Resolves false where it is not there. */
 export async function detachTcx(
-  netns: Netns,
+  scope: Scope,
   hook: TcxHook,
   id: number,
   settings: Pick<TcxAttachOptions, 'expectedRevision'> = {},
@@ -391,22 +391,22 @@ export async function detachTcx(
     const place = placeOf(hook, settings);
     const act = (): Promise<true> =>
       native()
-        .bpfDetach(attachment(netns).netns, place, program.descriptor)
+        .bpfDetach(attachment(scope).netns, place, program.descriptor)
         .then(() => true);
-    return (await absent(onTcx(netns, hook, 'BPF_PROG_DETACH', act))) ?? false;
+    return (await absent(onTcx(scope, hook, 'BPF_PROG_DETACH', act))) ?? false;
   } finally {
     await program.close();
   }
 }
 
 /** @throws UnsupportedError before Linux 6.6; PodtapError ENODEV: no such interface */
-export async function queryTcx(netns: Netns, hook: TcxHook): Promise<TcxState> {
-  const { revision, attached } = await onTcx(netns, hook, 'BPF_PROG_QUERY', () => query(netns, hook), undefined, false);
+export async function queryTcx(scope: Scope, hook: TcxHook): Promise<TcxState> {
+  const { revision, attached } = await onTcx(scope, hook, 'BPF_PROG_QUERY', () => query(scope, hook), undefined, false);
   return { revision, programs: attached.map(({ program, link }) => ({ id: program, ...(link !== 0 && { linkId: link }) })) };
 }
 
-function query(netns: Netns, hook: TcxHook): ReturnType<ReturnType<typeof native>['bpfHookQuery']> {
-  return native().bpfHookQuery(attachment(netns).netns, { ifindex: hook.ifindex, attachType: tcxHooks[hook.direction] });
+function query(scope: Scope, hook: TcxHook): ReturnType<ReturnType<typeof native>['bpfHookQuery']> {
+  return native().bpfHookQuery(attachment(scope).netns, { ifindex: hook.ifindex, attachType: tcxHooks[hook.direction] });
 }
 
 function placeOf(
@@ -423,7 +423,7 @@ function placeOf(
 }
 
 async function onTcx<T>(
-  netns: Netns,
+  scope: Scope,
   hook: TcxHook,
   request: string,
   act: () => Promise<T>,
@@ -434,7 +434,7 @@ async function onTcx<T>(
     return await (gated ? call(request, act, release) : system(act(), bpfFailure));
   } catch (error) {
     // A kernel that has no such hook says EINVAL; but so it does of other mistakes, and then not to a question.
-    if (error instanceof PodtapError && error.code === 'EINVAL' && (await lacksTcx(netns, hook))) {
+    if (error instanceof PodtapError && error.code === 'EINVAL' && (await lacksTcx(scope, hook))) {
       throw new UnsupportedError('this kernel has no tcx: it is there since Linux 6.6; cls_bpf does the same under a clsact qdisc', {
         feature: 'tcx',
         minimumKernel: '6.6',
@@ -452,8 +452,8 @@ async function onTcx<T>(
   }
 }
 
-async function lacksTcx(netns: Netns, hook: TcxHook): Promise<boolean> {
-  return query(netns, hook).then(
+async function lacksTcx(scope: Scope, hook: TcxHook): Promise<boolean> {
+  return query(scope, hook).then(
     () => false,
     (error: unknown) => isSystemFailure(error) && errnoCode(error.errno) === 'EINVAL',
   );

@@ -5,7 +5,7 @@ import { type Descriptor, type DeviceNumber, type SystemFailure, native } from '
 import { errnoCode } from '../wire/errno.js';
 import { TapDevice, type TapShape, closeTun, tunSpec } from './device.js';
 import { pass } from './gate.js';
-import { type Netns, attachment } from './netns.js';
+import { type Netns, type Scope, attachment, netnsOf } from './netns.js';
 import { system } from './system.js';
 
 /**
@@ -20,13 +20,13 @@ export class Macvtap extends TapDevice {
 
   /** For the primitives: see openMacvtap. */
   constructor(
-    netns: Netns,
+    scope: Scope,
     link: { readonly ifindex: number; readonly mac: string; readonly mtu: number },
     shape: TapShape,
     device: DeviceNumber,
   ) {
     super(link, shape, [], 'macvtap');
-    this.#netns = netns;
+    this.#netns = netnsOf(scope);
     this.#shape = shape;
     this.device = device;
   }
@@ -81,8 +81,8 @@ export class Macvtap extends TapDevice {
  * The number of its character device: which is not the ifindex, and stands in no netlink message.
  * @throws PodtapError ENODEV: there is no macvtap with that ifindex; EPERM: no sysfs can be mounted to look it up
  */
-export async function findDevice(netns: Netns, name: string, ifindex: number): Promise<DeviceNumber> {
-  return system(native().macvtapFind(attachment(netns).netns, ifindex), (failure) =>
+export async function findDevice(scope: Scope, name: string, ifindex: number): Promise<DeviceNumber> {
+  return system(native().macvtapFind(attachment(scope).netns, ifindex), (failure) =>
     failure.syscall === 'openat' && errnoCode(failure.errno) === 'ENOENT' ? gone(name, ifindex) : macvtapFailure(name, failure),
   );
 }

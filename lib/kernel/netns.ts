@@ -42,12 +42,19 @@ interface Attachment {
   readonly sysctl: Map<string, Promise<Descriptor>>;
 }
 
+/** A namespace, or what acts in one: a transaction. */
+export type Scope = Netns | { readonly netns: Netns };
+
+export function netnsOf(scope: Scope): Netns {
+  return scope instanceof Netns ? scope : scope.netns;
+}
+
 /** For the rooms above: what stands behind a Netns. Throws where it is none, or closed. */
-export let attachment: (netns: Netns) => Attachment;
+export let attachment: (scope: Scope) => Attachment;
 
 /** The number of its descriptor, for the kernel to find it by (IFLA_NET_NS_FD): good while the handle is open. */
-export function netnsNumber(netns: Netns): number {
-  return native().number(attachment(netns).netns);
+export function netnsNumber(scope: Scope): number {
+  return native().number(attachment(scope).netns);
 }
 
 /**
@@ -65,9 +72,13 @@ export class Netns implements AsyncDisposable {
   #attachment: Attachment | undefined;
 
   static {
-    attachment = (netns) => {
+    attachment = (scope) => {
+      const netns = typeof scope === 'object' && scope !== null ? netnsOf(scope) : undefined;
       if (!(netns instanceof Netns))
-        throw invalidArgument('ERR_INVALID_ARG_TYPE', 'the first argument must be a Netns, from Netns.open() and its kin');
+        throw invalidArgument(
+          'ERR_INVALID_ARG_TYPE',
+          'the first argument must be a Netns, from Netns.open() and its kin, or a Transaction',
+        );
       if (netns.#attachment === undefined) throw new PodtapError('this Netns is closed', { code: 'ERR_NETNS_CLOSED' });
       return netns.#attachment;
     };

@@ -6,7 +6,7 @@ import { errnoCode } from '../wire/errno.js';
 import { TapDevice, type TapShape, closeTun, signalOption, tunSpec } from './device.js';
 import { pass } from './gate.js';
 import { findLink } from './link.js';
-import { type Netns, attachment } from './netns.js';
+import { type Netns, type Scope, attachment, netnsOf } from './netns.js';
 import { system } from './system.js';
 import { subscribe } from './watch.js';
 
@@ -55,13 +55,13 @@ export class Tap extends TapDevice {
 
   /** For the primitives: see createTap and openTap. */
   constructor(
-    netns: Netns,
+    scope: Scope,
     link: { readonly ifindex: number; readonly mac: string; readonly mtu: number },
     shape: TapShape,
     held: readonly Descriptor[],
   ) {
     super(link, shape, held, 'TAP');
-    this.#netns = netns;
+    this.#netns = netnsOf(scope);
     this.#shape = shape;
   }
 
@@ -145,8 +145,8 @@ export interface OpenedTun {
 }
 
 /** Makes or opens a TAP; every ioctl in one trip. */
-export function openTun(netns: Netns, spec: TunSpec): Promise<OpenedTun> {
-  const open = (): Promise<OpenedTun> => native().tunOpen(attachment(netns).netns, spec);
+export function openTun(scope: Scope, spec: TunSpec): Promise<OpenedTun> {
+  const open = (): Promise<OpenedTun> => native().tunOpen(attachment(scope).netns, spec);
   return system(pass(`TUNSETIFF ${spec.name}`, open, { syscall: 'ioctl(TUNSETIFF)' }, closeTun), tunFailure);
 }
 
@@ -159,8 +159,8 @@ export function tunFeatures(): Promise<number> {
 }
 
 /** Opens the queues of a TAP that exists. TUNSETIFF makes one where there is none, so what was opened is compared with what was meant. */
-export async function openQueues(netns: Netns, shape: TapShape, ifindex: number): Promise<readonly Descriptor[]> {
-  const { queues, ...info } = await openTun(netns, tunSpec(shape, { hold: true }));
+export async function openQueues(scope: Scope, shape: TapShape, ifindex: number): Promise<readonly Descriptor[]> {
+  const { queues, ...info } = await openTun(scope, tunSpec(shape, { hold: true }));
   if (info.ifindex === ifindex) return queues;
   await closeTun({ queues });
   throw new PodtapError(`the TAP '${shape.name}' with ifindex ${ifindex} is gone`, { code: 'ENODEV' });
