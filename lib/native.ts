@@ -189,6 +189,8 @@ export interface NativeAddon {
   netlinkOpen(netns: Descriptor, protocol: number, options: { groups?: readonly number[]; bufferSize?: number }): Promise<Descriptor>;
   /** One trip. `messages` is whole nlmsghdrs back to back; nlmsg_seq and nlmsg_pid are set by native code. Requests on one socket are run in the order of the calls. */
   netlinkRequest(socket: Descriptor, messages: Uint8Array): Promise<NetlinkReply>;
+  /** The same messages as one datagram, for nfnetlink's transactions: `completed` is 0 or all, and the replies tell which of them failed. */
+  netlinkBatch(socket: Descriptor, messages: Uint8Array): Promise<NetlinkReply>;
 
   // ---- devices
   tunOpen(netns: Descriptor, spec: TunSpec): Promise<TunInfo & { queues: Descriptor[] }>;

@@ -81,7 +81,8 @@ Napi::Value NetlinkOpen(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value NetlinkRequest(const Napi::CallbackInfo& info) {
+template <NetlinkReply (NetlinkExchange::*Way)(std::span<std::byte>)>
+Napi::Value Exchange(const Napi::CallbackInfo& info) {
   const SharedFile socket = FileArgument(info, 0);
   if (!socket) return RejectedPromise(info, Failure{EBADF, "sendmsg"});
   const std::span<const std::byte> messages = ReadBytes(info.Env(), info[1]);
@@ -90,7 +91,7 @@ Napi::Value NetlinkRequest(const Napi::CallbackInfo& info) {
   return RunAsync<NetlinkReply>(
       info,
       [socket, batch = std::move(batch)](StopSignal stop) mutable -> Result<NetlinkReply> {
-        return NetlinkExchange(*socket, stop).Run(batch);
+        return (NetlinkExchange(*socket, stop).*Way)(batch);
       },
       socket);
 }
@@ -130,7 +131,8 @@ napi_value ToValue(Environment&, napi_env env, NetlinkReply reply) {
 
 void DefineNetlink(Exports& exports) {
   exports.Define<NetlinkOpen>("netlinkOpen");
-  exports.Define<NetlinkRequest>("netlinkRequest");
+  exports.Define<Exchange<&NetlinkExchange::Run>>("netlinkRequest");
+  exports.Define<Exchange<&NetlinkExchange::RunAtOnce>>("netlinkBatch");
   exports.Define("readNetlink", ReadNetlink);
 }
 
