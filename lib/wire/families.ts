@@ -90,8 +90,8 @@ export const messageKinds: Readonly<Record<number, MessageKind>> = {
   // NETLINK_NETFILTER: the number of the subsystem, nf_tables, in the upper byte. The two that begin and end a batch have numbers of
   // rtnetlink's (16, 17).
   ...nftables({ TABLE: tableFamily, CHAIN: chainFamily, RULE: nftRuleFamily, SET: setFamily, SETELEM: elementsFamily }),
-  0x0a0f: { name: 'NFT_MSG_NEWGEN', family: generationFamily as unknown as AnyFamily },
-  0x0a10: { name: 'NFT_MSG_GETGEN', family: generationFamily as unknown as AnyFamily },
+  0x0a0f: { name: 'NFT_MSG_NEWGEN', family: generationFamily },
+  0x0a10: { name: 'NFT_MSG_GETGEN', family: generationFamily },
 };
 
 /** 'RTM_NEWLINK'; a number without a name: 'RTM_120'. */

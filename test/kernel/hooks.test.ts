@@ -1,4 +1,4 @@
-import { type Netns, createVeth } from 'podtap';
+import { type Netns, createVeth, setLink } from 'podtap';
 import t, { type Test } from 'tap';
 import { readHooks } from '../../lib/kernel/hooks.js';
 import { fresh, inside } from '../support/inside.js';
@@ -82,6 +82,10 @@ await t.test('who takes the frames', { skip: requires('bridge') }, async (t) => 
 
 await t.test('interfaces that stand on it', { skip: requires('macvlan', 'macvtap') }, async (t) => {
   const netns = await pod(t);
-  inside(netns, 'ip link add mv0 link eth0 type macvlan mode bridge; ip link add mv1 link eth0 type macvtap mode bridge; ip netns add away; ip link add mv2 link eth0 netns away type macvlan mode bridge'); // prettier-ignore
+  inside(
+    netns,
+    'ip link add mv0 link eth0 type macvlan mode bridge; ip link add mv1 link eth0 type macvtap mode bridge; ip link add mv2 link eth0 type macvlan mode bridge',
+  );
+  await setLink(netns, 'mv2', { netns: await fresh(t) });
   t.match((await readHooks(netns, 'eth0')).receiver, { kind: 'macvlan', links: ['mv0', 'mv1'] });
 });

@@ -123,5 +123,5 @@ const listTable = table('NFTA_LIST', { elem: [1, repeated(element)] });
 export const expressions = mapped<Values<typeof listTable>, readonly NftExpression[]>(
   nested(listTable),
   ({ elem }) => (elem ?? []) as unknown as readonly NftExpression[],
-  (given) => ({ elem: given as unknown as NonNullable<Values<typeof listTable>['elem']> }),
+  (given) => ({ elem: given }),
 );

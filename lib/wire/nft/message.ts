@@ -14,6 +14,7 @@ import {
   string,
   table,
   u8,
+  unread,
 } from '../attribute.js';
 import type { Bytes } from '../bytes.js';
 import {
@@ -30,6 +31,7 @@ import {
   messageFamily,
 } from '../message.js';
 import { Naming } from '../names.js';
+import { Writer } from '../writer.js';
 import { type NftData, type NftExpression, data, expressions } from './expression.js';
 import {
   NFNL_MSG_BATCH_BEGIN,
@@ -43,6 +45,7 @@ import {
   elementFlags,
   families,
   hooksOf,
+  hostOrdered,
   setFlags,
   tableFlags,
   typeLengths,
@@ -118,6 +121,8 @@ const setTable = table('NFTA_SET', {
   userdata: [13, bytes],
   obj_type: [15, be32],
   handle: [16, be64],
+  type: [19, unread], // the kernel's data structure, by an address; since 6.16
+  count: [20, be32],
 });
 const elementTable = table('NFTA_SET_ELEM', {
   key: [1, data],
@@ -227,6 +232,8 @@ export interface NftSet {
   readonly timeout?: bigint;
   /** The most elements. */
   readonly size?: number;
+  /** How many there are: told since Linux 6.16. */
+  readonly count?: number;
   readonly handle?: bigint;
   readonly userdata?: Uint8Array;
   readonly unknown?: readonly Unknown[];
@@ -266,13 +273,13 @@ function defined<T extends object>(values: T): { [K in keyof T]: Exclude<T[K], u
 
 export function decodeTable(from: Bytes, message: Message): NftTable {
   const { name = '', flags, ...rest } = decodeAttributes(tableFamily, from, message);
-  return defined({ family: familyName(from, message), name, flags: flags?.length === 0 ? undefined : flags, handle: rest.handle, use: rest.use, userdata: rest.userdata, unknown: rest.unknown }) as NftTable; // prettier-ignore
+  return defined({ family: familyName(from, message), name, flags: flags?.length === 0 ? undefined : flags, handle: rest.handle, use: rest.use, userdata: rest.userdata, unknown: rest.unknown }); // prettier-ignore
 }
 
 export function decodeChain(from: Bytes, message: Message): NftChain {
   const family = familyName(from, message);
   const { table = '', name = '', hook, flags, type, policy, handle, use, userdata, unknown } = decodeAttributes(chainFamily, from, message);
-  return defined({ family, table, name, type, hook: hook && decodeHook(family, hook), policy, handle, use, flags: flags?.length === 0 ? undefined : flags, userdata, unknown }) as NftChain; // prettier-ignore
+  return defined({ family, table, name, type, hook: hook && decodeHook(family, hook), policy, handle, use, flags: flags?.length === 0 ? undefined : flags, userdata, unknown }); // prettier-ignore
 }
 
 function decodeHook(family: NftFamily, { hooknum = 0, priority = 0, dev, devs }: Values<typeof hook>): NftHook {
@@ -282,11 +289,11 @@ function decodeHook(family: NftFamily, { hooknum = 0, priority = 0, dev, devs }:
 
 export function decodeRule(from: Bytes, message: Message): NftRule {
   const { table = '', chain = '', handle, position, expressions, userdata, unknown } = decodeAttributes(ruleFamily, from, message);
-  return defined({ family: familyName(from, message), table, chain, handle, position, expressions, userdata, unknown }) as NftRule;
+  return defined({ family: familyName(from, message), table, chain, handle, position, expressions, userdata, unknown });
 }
 
 export function decodeSet(from: Bytes, message: Message): NftSet {
-  const { table = '', name = '', flags, key_type, data_type, desc, id, timeout, handle, userdata, unknown } = decodeAttributes(setFamily, from, message); // prettier-ignore
+  const { table = '', name = '', flags, key_type, data_type, desc, id, timeout, handle, count, userdata, unknown } = decodeAttributes(setFamily, from, message); // prettier-ignore
   const map = flags?.includes('map') === true;
   return defined({
     family: familyName(from, message),
@@ -298,10 +305,11 @@ export function decodeSet(from: Bytes, message: Message): NftSet {
     id,
     timeout,
     size: desc?.size,
+    count,
     handle,
     userdata,
     unknown,
-  }) as NftSet;
+  });
 }
 
 export function decodeElements(from: Bytes, message: Message): NftElements {
@@ -436,8 +444,22 @@ function setAttributes({ table, name, key = [], data, flags = [], id, timeout, s
     ...((size !== undefined || concat !== undefined) && { desc: { size, concat } }),
     id: id ?? 0, // the kernel asks for one, needed or not
     timeout,
-    userdata,
+    userdata: userdata ?? byteOrders(key, data),
   };
+}
+
+/** NFTNL_UDATA_SET_KEYBYTEORDER and ..._DATABYTEORDER: without them nft(8) takes numbers and names for big-endian, and prints nonsense. */
+function byteOrders(key: readonly NftType[], data: NftSet['data']): Uint8Array {
+  const writer = new Writer();
+  const say = (which: number, types: NftSet['data']): void => {
+    const order = types === 'verdict' || types?.length !== 1 ? 0 : hostOrdered.has(types[0]!) ? 1 : 2;
+    writer.byte(which);
+    writer.byte(4);
+    writer.u32(order);
+  };
+  say(0, key);
+  if (data !== undefined) say(1, data);
+  return writer.finish();
 }
 
 function encodeElement({ key, keyEnd, data, flags, timeout, expiration }: NftElement): Values<typeof elementTable> {

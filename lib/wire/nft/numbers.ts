@@ -32,10 +32,10 @@ export const rejectTypes = new Naming('kind of rejection', { icmp: 0, tcp_reset:
 
 // prettier-ignore
 export const metaKeys = new Naming('key of meta', {
-  length: 0, protocol: 1, priority: 2, mark: 3, iif: 4, oif: 5, iifname: 6, oifname: 7, iiftype: 8, skuid: 9, skgid: 10, nftrace: 11,
-  rtclassid: 12, secmark: 13, nfproto: 14, l4proto: 15, ibrname: 16, obrname: 17, pkttype: 18, cpu: 19, iifgroup: 20, oifgroup: 21,
-  cgroup: 22, random: 23, secpath: 24, iifkind: 25, oifkind: 26, ibrpvid: 27, ibrvproto: 28, time: 29, day: 30, hour: 31, sdif: 32,
-  sdifname: 33,
+  length: 0, protocol: 1, priority: 2, mark: 3, iif: 4, oif: 5, iifname: 6, oifname: 7, iiftype: 8, oiftype: 9, skuid: 10, skgid: 11,
+  nftrace: 12, rtclassid: 13, secmark: 14, nfproto: 15, l4proto: 16, ibrname: 17, obrname: 18, pkttype: 19, cpu: 20, iifgroup: 21,
+  oifgroup: 22, cgroup: 23, random: 24, secpath: 25, iifkind: 26, oifkind: 27, ibrpvid: 28, ibrvproto: 29, time: 30, day: 31, hour: 32,
+  sdif: 33, sdifname: 34,
 });
 // prettier-ignore
 export const ctKeys = new Naming('key of ct', {
@@ -74,4 +74,6 @@ export const typeLengths: Readonly<Partial<Record<NftType, number>>> = {
   nf_proto: 1, ipv4_addr: 4, ipv6_addr: 16, ether_addr: 6, ether_type: 2, arp_op: 2, inet_proto: 1, inet_service: 2, icmp_type: 1,
   tcp_flag: 1, mark: 4, iface_index: 4, uid: 4, gid: 4, ct_state: 4, icmpv6_type: 1, pkt_type: 1, ifname: 16, integer: 4,
 };
+/** Numbers and names as the machine has them; the others are in the network's order. */
+export const hostOrdered: ReadonlySet<NftType> = new Set(['nf_proto', 'integer', 'string', 'mark', 'iface_index', 'uid', 'gid', 'ct_state', 'pkt_type', 'ifname'] as const); // prettier-ignore
 export const VERDICT_TYPE = 0xffffff00;
