@@ -5,6 +5,7 @@ import { PodtapError } from '../errors.js';
 import { type Descriptor, type TunSpec, native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_TUN_EXCL, IFF_VNET_HDR, TUN_F } from '../wire/tun.js';
+import { type Netns, type Scope, netnsOf } from './netns.js';
 import { Writing, batches, failure } from './queue.js';
 import { system } from './system.js';
 
@@ -39,6 +40,18 @@ export interface TapShape {
   readonly multiQueue?: boolean;
   readonly vnetHdr: boolean;
   readonly offload: TapOffload;
+}
+
+/** The namespace that a TAP is in, for as long as some work needs it. */
+export interface TapPlace {
+  readonly id: Netns['id'];
+  use<T>(work: (netns: Netns) => Promise<T>): Promise<T>;
+}
+
+/** One that is open, and stays so until its owner closes it. */
+export function placeIn(scope: Scope): TapPlace {
+  const netns = netnsOf(scope);
+  return { id: netns.id, use: (work) => work(netns) };
 }
 
 // struct virtio_net_hdr without mergeable buffers: the kernel's default (uapi/linux/virtio_net.h). It persists, so it is always set.

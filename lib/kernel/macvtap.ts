@@ -3,9 +3,9 @@ import { readdir, readlink, stat } from 'node:fs/promises';
 import { PodtapError, UnsupportedError } from '../errors.js';
 import { type Descriptor, type DeviceNumber, type SystemFailure, native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
-import { TapDevice, type TapShape, closeTun, tunSpec } from './device.js';
+import { TapDevice, type TapPlace, type TapShape, closeTun, tunSpec } from './device.js';
 import { pass } from './gate.js';
-import { type Netns, type Scope, attachment, netnsOf } from './netns.js';
+import { type Scope, attachment } from './netns.js';
 import { system } from './system.js';
 
 /**
@@ -15,18 +15,18 @@ import { system } from './system.js';
 export class Macvtap extends TapDevice {
   /** Of its character device, for a device cgroup or a node of one's own: `mknod PATH c MAJOR MINOR`. */
   readonly device: DeviceNumber;
-  readonly #netns: Netns;
+  readonly #place: TapPlace;
   readonly #shape: TapShape;
 
   /** For the primitives: see openMacvtap. */
   constructor(
-    scope: Scope,
+    place: TapPlace,
     link: { readonly ifindex: number; readonly mac: string; readonly mtu: number },
     shape: TapShape,
     device: DeviceNumber,
   ) {
     super(link, shape, [], 'macvtap');
-    this.#netns = netnsOf(scope);
+    this.#place = place;
     this.#shape = shape;
     this.device = device;
   }
@@ -34,7 +34,8 @@ export class Macvtap extends TapDevice {
   protected override async openQueues(): Promise<readonly Descriptor[]> {
     const { queues, vnetHeaderSize, offload, flags } = tunSpec(this.#shape);
     const spec = { ifindex: this.ifindex, queues, flags, ...(vnetHeaderSize !== undefined && { vnetHeaderSize }), ...(offload !== undefined && { offload }) }; // prettier-ignore
-    const open = (): ReturnType<ReturnType<typeof native>['macvtapOpen']> => native().macvtapOpen(attachment(this.#netns).netns, spec);
+    const open = (): ReturnType<ReturnType<typeof native>['macvtapOpen']> =>
+      this.#place.use((netns) => native().macvtapOpen(attachment(netns).netns, spec));
     const opened = await system(
       pass(`open macvtap ${this.name}`, open, { syscall: 'openat' }, closeTun),
       (failure) => this.#refusal(failure) ?? macvtapFailure(this.name, failure),

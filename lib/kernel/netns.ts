@@ -40,6 +40,8 @@ interface Attachment {
   /** For requests; events have sockets of their own. */
   readonly socket: Descriptor;
   readonly sysctl: Map<string, Promise<Descriptor>>;
+  /** How many handles share it. */
+  users: number;
 }
 
 /** A namespace, or what acts in one: a transaction. */
@@ -48,6 +50,9 @@ export type Scope = Netns | { readonly netns: Netns };
 export function netnsOf(scope: Scope): Netns {
   return scope instanceof Netns ? scope : scope.netns;
 }
+
+/** A second handle on the same open namespace, to be closed by itself. */
+export let share: (netns: Netns) => Netns;
 
 /** For the rooms above: what stands behind a Netns. Throws where it is none, or closed. */
 export let attachment: (scope: Scope) => Attachment;
@@ -81,6 +86,11 @@ export class Netns implements AsyncDisposable {
         );
       if (netns.#attachment === undefined) throw new PodtapError('this Netns is closed', { code: 'ERR_NETNS_CLOSED' });
       return netns.#attachment;
+    };
+    share = (netns) => {
+      const attached = attachment(netns);
+      attached.users++;
+      return new Netns(netns.id, netns.path, attached);
     };
   }
 
@@ -179,7 +189,7 @@ export class Netns implements AsyncDisposable {
       const bootId = readBootId();
       const { socket, cookie, inode } = await system(native().netnsAttach(descriptor));
       const known = where ?? `/proc/${process.pid}/fd/${native().number(descriptor)}`;
-      return new Netns({ bootId, cookie, inode }, known, { netns: descriptor, socket, sysctl: new Map() });
+      return new Netns({ bootId, cookie, inode }, known, { netns: descriptor, socket, sysctl: new Map(), users: 1 });
     } catch (error) {
       native().close(descriptor);
       throw error;
@@ -260,7 +270,7 @@ export class Netns implements AsyncDisposable {
   async close(): Promise<void> {
     const attached = this.#attachment;
     this.#attachment = undefined;
-    if (attached === undefined) return;
+    if (attached === undefined || --attached.users > 0) return;
     native().close(attached.socket);
     native().close(attached.netns);
     for (const directory of attached.sysctl.values()) native().close(await directory);

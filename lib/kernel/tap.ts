@@ -3,14 +3,14 @@ import { check } from '../check.js';
 import { PodtapError, UnsupportedError } from '../errors.js';
 import { type Descriptor, type SystemFailure, type TunSpec, native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
-import { TapDevice, type TapShape, closeTun, signalOption, tunSpec } from './device.js';
+import { TapDevice, type TapPlace, type TapShape, closeTun, signalOption, tunSpec } from './device.js';
 import { pass } from './gate.js';
 import { findLink } from './link.js';
-import { type Netns, type Scope, attachment, netnsOf } from './netns.js';
+import { type Netns, type Scope, attachment } from './netns.js';
 import { system } from './system.js';
 import { subscribe } from './watch.js';
 
-export { type TapFds, type TapHolder, type TapOffload, type TapShape, closeTun, tunSpec } from './device.js';
+export { type TapFds, type TapHolder, type TapOffload, type TapPlace, type TapShape, closeTun, placeIn, tunSpec } from './device.js';
 export type { TunSpec };
 
 /** For a change of carrier that no event tells of: a TAP that is down has none. */
@@ -50,18 +50,18 @@ export function tunFailure(failure: SystemFailure): Error | undefined {
  * monitor can open it by name.
  */
 export class Tap extends TapDevice {
-  readonly #netns: Netns;
+  readonly #place: TapPlace;
   readonly #shape: TapShape;
 
   /** For the primitives: see createTap and openTap. */
   constructor(
-    scope: Scope,
+    place: TapPlace,
     link: { readonly ifindex: number; readonly mac: string; readonly mtu: number },
     shape: TapShape,
     held: readonly Descriptor[],
   ) {
     super(link, shape, held, 'TAP');
-    this.#netns = netnsOf(scope);
+    this.#place = place;
     this.#shape = shape;
   }
 
@@ -70,16 +70,18 @@ export class Tap extends TapDevice {
     const gone = (): never => {
       throw new PodtapError(`the TAP '${this.name}' is gone`, { code: 'ENODEV' });
     };
-    await this.#waitCarrier((carrier) => (carrier === undefined ? gone() : carrier), settings, 'waitAttached');
+    await this.#place.use((netns) =>
+      this.#waitCarrier(netns, (carrier) => (carrier === undefined ? gone() : carrier), settings, 'waitAttached'),
+    );
   }
 
   /** Resolves when nobody has it open any more, or the TAP is gone. */
   async waitDetached(settings: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    await this.#waitCarrier((carrier) => carrier !== true, settings, 'waitDetached');
+    await this.#place.use((netns) => this.#waitCarrier(netns, (carrier) => carrier !== true, settings, 'waitDetached'));
   }
 
   protected override openQueues(): Promise<readonly Descriptor[]> {
-    return openQueues(this.#netns, this.#shape, this.ifindex);
+    return this.#place.use((netns) => openQueues(netns, this.#shape, this.ifindex));
   }
 
   protected override async queuesOf(pid: number): Promise<number> {
@@ -92,7 +94,7 @@ export class Tap extends TapDevice {
   }
 
   async #isOurs(pid: number, fd: number): Promise<boolean> {
-    const { inode } = this.#netns.id;
+    const { inode } = this.#place.id;
     try {
       const { name, netnsInode } = await native().tunOf(pid, fd);
       return name === this.name && netnsInode === inode;
@@ -105,6 +107,7 @@ export class Tap extends TapDevice {
   }
 
   async #waitCarrier(
+    netns: Netns,
     done: (carrier: boolean | undefined) => boolean,
     settings: { readonly signal?: AbortSignal },
     where: string,
@@ -116,12 +119,12 @@ export class Tap extends TapDevice {
     const abort = (): void => stop.abort();
     signal?.addEventListener('abort', abort);
     // Subscribed before it is looked at, so that no change falls between.
-    const events = await subscribe(this.#netns, ['link'], { signal: stop.signal });
+    const events = await subscribe(netns, ['link'], { signal: stop.signal });
     const changes = events.changes[Symbol.asyncIterator]();
     try {
       let next = changes.next();
       for (;;) {
-        if (done((await findLink(this.#netns, this.ifindex))?.carrier)) return;
+        if (done((await findLink(netns, this.ifindex))?.carrier)) return;
         const event = await Promise.race([next, pause(POLL_MILLISECONDS, stop.signal)]);
         signal?.throwIfAborted();
         if (event !== undefined) next = changes.next();

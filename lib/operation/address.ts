@@ -105,7 +105,7 @@ function touchIpv4({ address }: Address, index: number, on: Touching): void {
     on.mayGo(kind, ({ link, value }) => link === index && isIpv4((value as { address: string }).address));
 }
 
-/** Routes stay, without that source: in all tables, of all interfaces. The kernel's own for it go. */
+/** Routes stay, without that source: in all tables, of all interfaces. The kernel's own for it go, or are given an end: that of an address that is left. */
 function touchIpv6({ address }: Address, index: number, on: Touching): void {
   const [own] = address.split('/');
   for (const { kind, key, value } of on.state.resources.values()) {
@@ -113,7 +113,7 @@ function touchIpv6({ address }: Address, index: number, on: Touching): void {
     const { src, ...route } = value as { [name: string]: Value; src?: string; dst: string; protocol: string };
     if (!route.dst.includes(':')) continue;
     if (src === own) on.will(key, undefined, route);
-    else if (route.protocol === 'kernel' && devicesOf(value as unknown as Route).includes(index)) on.will(key, undefined);
+    else if (route.protocol === 'kernel' && devicesOf(value as unknown as Route).includes(index)) on.mayChange(key);
   }
 }
 

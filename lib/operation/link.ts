@@ -18,6 +18,7 @@ import {
 } from '../check.js';
 import { keys } from '../state/resource.js';
 import { devicesOf, isIpv6 } from '../state/route.js';
+import type { Value } from '../state/value.js';
 import type { Route } from '../wire/route.js';
 import { type LinkRequest, type PeerRequest, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
@@ -326,8 +327,8 @@ function touchLink({ link, change }: LinkSet, on: Touching): void {
     return touchMaster(settings.master, on);
   }
   const now = on.state.links.get(index);
-  for (const [name, value] of Object.entries(settings))
-    if (value !== undefined) on.will(keys.setting(index, name), name === 'master' ? masterIndex(value as LinkRef | null, on) : value);
+  for (const [name, value] of Object.entries<Value>(settings))
+    if (value !== undefined) on.will(keys.setting(index, name), name === 'master' ? masterIndex(settings.master!, on) : value);
   for (const [name, value] of Object.entries(port ?? {})) if (value !== undefined) on.will(keys.setting(index, `port/${name}`), value);
 
   const { mac, mtu, up, arp, master } = settings;

@@ -65,7 +65,7 @@ export class Target {
     // With the addresses come routes, and others could not be there before them.
     if (links.early.length + sysctls.length + addresses.length > 0) return { operations: first, waiting: false };
     const { operations, waiting } = this.#routes(state, now, patient);
-    const last = operations.length === 0 && !waiting ? [...this.#flags(state, now), ...links.late] : [];
+    const last = (operations.length === 0 && !waiting) || !patient ? [...this.#flags(state, now), ...links.late] : [];
     const all = [...first, ...operations, ...last];
     return { operations: all, waiting: waiting && all.length === 0 };
   }
@@ -89,7 +89,7 @@ export class Target {
       if (plain.length > 0) early.push(set(Object.fromEntries(plain)));
       if (ports.length > 0) early.push(set({ port: Object.fromEntries(ports.map(([field, value]) => [field.slice('port/'.length), value])) })); // prettier-ignore
       // It follows the interface's MTU, so it comes after it; the kernel may make an address once addr_gen_mode is back.
-      if (ipv6Mtu !== undefined && !('mtu' in rest)) early.push({ op: 'sysctl.set', key: `net.ipv6.conf.${state.links.get(link)!.name.replaceAll('.', '/')}.mtu`, value: String(ipv6Mtu as number) }); // prettier-ignore
+      if (ipv6Mtu !== undefined && !('mtu' in rest)) early.push({ op: 'sysctl.set', key: `net.ipv6.conf.${state.links.get(link)!.name.replaceAll('.', '/')}.mtu`, value: `${ipv6Mtu as number}` }); // prettier-ignore
       if (addrGenMode !== undefined) late.push(set({ addrGenMode }));
     }
     return { early, late };
@@ -142,7 +142,7 @@ export class Target {
   }
 
   #routes(state: State, now: number, patient: boolean): { operations: Operation[]; waiting: boolean } {
-    const operations: Operation[] = [];
+    const groups: Operation[][] = [];
     const remove: Operation[] = [];
     let waiting = false;
     for (const { have, want } of this.#unlike('route', state)) {
@@ -157,22 +157,25 @@ export class Target {
       const [shall] = want;
       if (have.length === 1 && want.length === 1 && is!.key === shall!.key) {
         const route = routeRequest(shall!.value, now);
-        if (route !== undefined) operations.push({ op: 'route.add', route, existing: 'replace' });
+        if (route !== undefined) groups.push([{ op: 'route.add', route, existing: 'replace' }]);
         continue;
       }
       for (const { value } of have.slice(start)) remove.push({ op: 'route.delete', route: routeRequest(value, now) ?? (value as unknown as Route) }); // prettier-ignore
+      const appended: Operation[] = [];
       for (const { value } of want.slice(start)) {
         const route = routeRequest(value, now);
-        if (route !== undefined) operations.push({ op: 'route.add', route, existing: 'append' });
+        if (route !== undefined) appended.push({ op: 'route.add', route, existing: 'append' });
       }
+      groups.push(appended);
     }
-    // What a gateway is found by comes first.
-    const rank = (operation: Operation): number => {
+    // What a gateway is found by comes first; within a group the order is that of the routes.
+    const hasGateway = (operation: Operation): boolean => {
       const { route } = operation as { route: Route };
-      return route.via === undefined && route.nexthops === undefined ? 0 : 1;
+      return route.via !== undefined || route.nexthops !== undefined;
     };
-    operations.sort((a, b) => rank(a) - rank(b));
-    return { operations: [...remove, ...operations], waiting };
+    const rank = (group: readonly Operation[]): number => Number(group.some(hasGateway));
+    groups.sort((a, b) => rank(a) - rank(b));
+    return { operations: [...remove, ...groups.flat()], waiting };
   }
 
   #rules(state: State): Operation[] {
@@ -344,4 +347,31 @@ export function temporaryForm(value: Value): Value {
 function isKernels(value: Value, local = true): boolean {
   const { protocol, table } = value as unknown as Route;
   return protocol === 'kernel' && (!local || table === 255);
+}
+
+/** FRA_PROTOCOL of rules that stand there for the time of an undo only. No daemon has this number (uapi/linux/rtnetlink.h). */
+const PASSING = '222';
+
+/**
+ * The kernel looks for a gateway as a packet would, by the rules, and these may forbid now what they did not when the route was made:
+ * then it is let through while the routes are added. What an undo that was killed has left of it is found by its protocol.
+ */
+export function letThrough(operations: readonly Operation[], state: State): readonly Operation[] {
+  const rules = new Map<string, RuleRequest>();
+  for (const operation of operations) {
+    if (operation.op !== 'route.add') continue;
+    const family = operation.route.dst.includes(':') ? 'ipv6' : 'ipv4';
+    for (const device of devicesOf(operation.route)) {
+      const oif = state.links.get(device as number)?.name;
+      if (oif !== undefined) rules.set(`${family} ${oif}`, { family, priority: 0, oif, table: 254, protocol: PASSING });
+    }
+  }
+  return [...rules.values()].map((rule): Operation => ({ op: 'rule.add', rule }));
+}
+
+/** Takes them away again. */
+export function passingRules(state: State): readonly Operation[] {
+  return [...state.resources.values()]
+    .filter(({ kind, value }) => kind === 'rule' && (value as { protocol?: string }).protocol === PASSING)
+    .map(({ value }): Operation => ({ op: 'rule.delete', rule: value as unknown as RuleRequest }));
 }

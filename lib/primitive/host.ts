@@ -5,6 +5,7 @@ import { attachTcx, loadProgram } from '../kernel/bpf.js';
 import { findLink } from '../kernel/link.js';
 import { request } from '../kernel/netlink.js';
 import { Netns, attachment } from '../kernel/netns.js';
+import { changeNft } from '../kernel/nft.js';
 import { tunFeatures } from '../kernel/tap.js';
 import type { Operation } from '../operation/kinds.js';
 import { run } from '../operation/run.js';
@@ -98,7 +99,7 @@ export async function checkHost(
         features[name] = lacks === undefined;
         if (lacks !== undefined && needed.has(name)) problems.push({ code: `NO_${name.toUpperCase()}`, ...lacks });
       }
-      Object.assign(features, await tryBpf(scratch));
+      Object.assign(features, await tryBpf(scratch), { nftables: await tryNft(scratch) });
     } finally {
       await scratch.close();
     }
@@ -144,6 +145,21 @@ async function tryBpf(scratch: Netns): Promise<{ bpf: boolean; tcx: boolean }> {
     return { bpf: true, tcx: (await attached.catch(missing)) ?? false };
   } finally {
     await program.close();
+  }
+}
+
+/** Tables of devices' families too. */
+async function tryNft(scratch: Netns): Promise<boolean> {
+  const hook = { name: 'ingress', priority: 0, devices: [LOWER] };
+  try {
+    await changeNft(scratch, [
+      { create: { table: { family: 'netdev', name: 'probe' } } },
+      { create: { chain: { family: 'netdev', table: 'probe', name: 'probe', hook } } },
+    ]);
+    return true;
+  } catch (error) {
+    if (error instanceof UnsupportedError || error instanceof NetlinkError || error instanceof PodtapError) return false;
+    throw error;
   }
 }
 

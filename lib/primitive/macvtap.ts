@@ -1,5 +1,6 @@
 import { type LinkRef, check, linkRef, options } from '../check.js';
 import { PodtapError, invalidArgument } from '../errors.js';
+import { placeIn } from '../kernel/device.js';
 import { findLink, noLink } from '../kernel/link.js';
 import { Macvtap, findDevice } from '../kernel/macvtap.js';
 import { offloadNeedsHeader, tapShape } from '../operation/tap.js';
@@ -30,5 +31,5 @@ export async function openMacvtap(
   if (found.kind !== 'macvtap')
     throw new PodtapError(`EINVAL: '${found.name}' is no macvtap but of kind ${found.kind}`, { code: 'EINVAL' });
   const device = await findDevice(scope, found.name, found.ifindex);
-  return new Macvtap(scope, found, { name: found.name, queues, vnetHdr, offload }, device);
+  return new Macvtap(placeIn(scope), found, { name: found.name, queues, vnetHdr, offload }, device);
 }

@@ -18,6 +18,7 @@ export function addressResource(address: Address, now: number): Resource | undef
     key: keys.address(ifindex, address.address, peer),
     link: ifindex,
     group: addressGroup(ifindex, family),
+    read: address,
     value: {
       address: address.address,
       ...(peer !== undefined && { peer }),

@@ -1,6 +1,6 @@
 // Getting back: from what was, what we made of it and what is there now, to what shall be there. Somebody else's changes stay.
 import { type Image, type Images } from './images.js';
-import { existence } from './link.js';
+import { type existence } from './link.js';
 import { keys, kindOfKey, linkOfKey } from './resource.js';
 import type { State } from './snapshot.js';
 import { type Value, canonical, same } from './value.js';

@@ -16,6 +16,8 @@ export interface Resource {
   /** Resources of one group stand in an order that means something: the kernel asks the first one first. */
   readonly group?: string;
   readonly value: Value;
+  /** As the kernel told it: not kept, and not compared. */
+  readonly read?: object;
 }
 
 export function kindOfKey(key: string): ResourceKind {

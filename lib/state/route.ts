@@ -23,6 +23,7 @@ export function routeResource(route: Route, now: number): Resource | undefined {
     key: `${group}|${type}|${nhid === undefined ? `${via ?? ''}%${String(dev ?? '')}${hops === undefined ? '' : canonical(hops as unknown as Value)}` : `nhid ${nhid}`}`,
     // ff00::/8 and fe80::/64 are there once for each interface, and a look-up names its own: their order says nothing.
     ...(!/^f(f|e8)[0-9a-f]*:/.test(route.dst) && { group }),
+    read: route,
     value,
   };
 }

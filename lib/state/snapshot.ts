@@ -7,7 +7,7 @@ import type { Bytes } from '../wire/bytes.js';
 import { AF_INET, AF_INET6, AF_UNSPEC } from '../wire/constants.js';
 import { type Link, decodeLink, encodeLinkDump } from '../wire/link.js';
 import { type Message, NLM_F_DUMP } from '../wire/message.js';
-import { decodeFdb, decodeNeighbor, encodeFdbDump, encodeNeighborDump, isFdb } from '../wire/neighbor.js';
+import { type Neighbor, decodeFdb, decodeNeighbor, encodeFdbDump, encodeNeighborDump, isFdb } from '../wire/neighbor.js';
 import { decodeRoute, encodeRouteDump } from '../wire/route.js';
 import { decodeRule, encodeRuleDump } from '../wire/rule.js';
 import { decodeFilter, decodeQdisc, encodeFilterDump, encodeQdiscDump } from '../wire/tc.js';
@@ -34,6 +34,8 @@ export class State {
     readonly parts: ReadonlySet<Part>,
     /** Milliseconds of CLOCK_MONOTONIC. */
     readonly time: number,
+    /** The learned ones too, as the kernel told them. */
+    readonly neighbors: readonly Neighbor[] = [],
   ) {
     this.links = new Map(links.map((link) => [link.ifindex, link]));
     const numbered = new Map<string, Resource>();
@@ -70,7 +72,7 @@ const parts: Readonly<Record<Exclude<Part, 'filter'>, { readonly requests: () =>
   address: { requests: () => [encodeAddressDump(NLM_F_DUMP, AF_UNSPEC, 0)], decode: (from, message, now) => addressResource(decodeAddress(from, message), now) },
   route: { requests: () => [AF_INET, AF_INET6].map((family) => encodeRouteDump(NLM_F_DUMP, family)), decode: (from, message, now) => routeResource(decodeRoute(from, message), now) },
   rule: { requests: () => [AF_INET, AF_INET6].map((family) => encodeRuleDump(NLM_F_DUMP, family)), decode: (from, message) => ruleResource(decodeRule(from, message)) },
-  neighbor: { requests: () => [encodeNeighborDump(NLM_F_DUMP, AF_UNSPEC)], decode: (from, message) => neighborResource(decodeNeighbor(from, message)) },
+  neighbor: { requests: () => [encodeNeighborDump(NLM_F_DUMP, AF_UNSPEC)], decode: () => undefined }, // see below: the learned ones are kept, too
   proxy: { requests: () => [encodeNeighborDump(NLM_F_DUMP, AF_UNSPEC, 0, true)], decode: (from, message) => proxyResource(decodeNeighbor(from, message)) },
   fdb: { requests: () => [encodeFdbDump(NLM_F_DUMP)], decode: (from, message) => (isFdb(from, message) ? fdbResource(decodeFdb(from, message)) : undefined) },
   qdisc: { requests: () => [encodeQdiscDump(NLM_F_DUMP)], decode: (from, message) => qdiscResource(decodeQdisc(from, message)) },
@@ -99,7 +101,16 @@ export async function snapshot(
       if (resource !== undefined) resources.push(resource);
     }
   };
-  tables.forEach((answer, index) => decode(answer, parts[requests[index]!.part].decode));
+  const neighbors: Neighbor[] = [];
+  tables.forEach((answer, index) => {
+    const { part } = requests[index]!;
+    if (part === 'neighbor') neighbors.push(...answer.messages.map((message) => decodeNeighbor(answer.from, message)));
+    else decode(answer, parts[part].decode);
+  });
+  for (const neighbor of neighbors) {
+    const resource = neighborResource(neighbor);
+    if (resource !== undefined) resources.push(resource);
+  }
   if (wanted.has('filter')) {
     for (const answer of await dumps(socket, filterDumps(resources)))
       decode(answer, (from, message) => filterResource(decodeFilter(from, message)));
@@ -109,7 +120,7 @@ export async function snapshot(
     const value = await readSysctl(scope, key).catch(absent);
     if (value !== undefined) resources.push({ kind: 'sysctl', key: keys.sysctl(key), value });
   }
-  return new State(found, resources, new Set(asked), time);
+  return new State(found, resources, new Set(asked), time, neighbors);
 }
 
 /** Of the hooks alone: filters of classful qdiscs are not podtap's concern. */

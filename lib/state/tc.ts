@@ -31,5 +31,5 @@ export function filterResource({ object: _, ifindex, statistics: _s, ...filter }
 /** Of u32 (TCA_U32_PCNT) and matchall (TCA_MATCHALL_PCNT). */
 function withoutCounters(options: Filter['options']): Filter['options'] {
   if (options === undefined || options instanceof Uint8Array) return options;
-  return Object.fromEntries(Object.entries(options).filter(([name]) => name !== 'counters' && name !== 'hits')) as Filter['options'];
+  return Object.fromEntries(Object.entries(options).filter(([name]) => name !== 'counters' && name !== 'hits'));
 }

@@ -1,5 +1,4 @@
 // One namespace in a transaction: its lock, its entry in the journal, and everything that was touched there.
-import { check } from '../check.js';
 import { PodtapError } from '../errors.js';
 import type { Netns } from '../kernel/netns.js';
 import { type Operation, kindOf } from '../operation/kinds.js';
@@ -88,7 +87,7 @@ export class Member {
     const { bootId, cookie, inode } = this.netns.id;
     // Without a cookie (before Linux 5.14) nobody could say later which namespace it was.
     if (journal === undefined || cookie === undefined) return;
-    const body = recordToValue({ images: this.images, main: main?.(), kept });
+    const body = recordToValue({ images: this.images, main: main?.(), inode, kept });
     if (this.#entry !== undefined) {
       this.#entry = await journal.update(this.#entry, { body });
       return;
@@ -102,11 +101,29 @@ export class Member {
     const images = this.images.observed(state);
     const { journal } = this.#options;
     if (journal !== undefined && this.#entry !== undefined)
-      this.#entry = await journal.update(this.#entry, { state: 'applied', body: recordToValue({ images, kept }) });
+      this.#entry = await journal.update(this.#entry, {
+        state: 'applied',
+        body: recordToValue({ images, inode: this.netns.id.inode, kept }),
+      });
     return images;
   }
 
   /** A full disk must not keep anybody from undoing. */
+  /** The same for a part of what was done, which stays by itself once the transaction is over: an entry of its own. */
+  async keep(part: Images, state: State, label: string | undefined, kept: Value): Promise<{ images: Images; entry: Entry | undefined }> {
+    const images = part.observed(state);
+    const { journal } = this.#options;
+    const { bootId, cookie, inode } = this.netns.id;
+    if (journal === undefined || cookie === undefined) return { images, entry: undefined };
+    const body = recordToValue({ images, main: this.#entry?.id, inode, kept });
+    const netns = this.netns.path ?? `net:[${inode}]`;
+    return { images, entry: await journal.write({ bootId, cookie, netns, label, state: 'applied', body }) };
+  }
+
+  get journal(): Journal | undefined {
+    return this.#options.journal;
+  }
+
   async undoing(): Promise<void> {
     if (this.#entry !== undefined) this.#entry = await this.#options.journal!.update(this.#entry, { state: 'undoing' }).catch(() => this.#entry); // prettier-ignore
   }
@@ -162,6 +179,6 @@ function choose(operations: readonly Operation[], state: State): readonly Operat
   };
   return operations.map((operation) => {
     const kind = kindOf(operation);
-    return kind.chosen === undefined ? operation : check(kind.schema, kind.chosen(operation, choice), 'transaction');
+    return kind.chosen === undefined ? operation : kind.chosen(operation, choice);
   });
 }

@@ -9,6 +9,8 @@ export interface Record {
   readonly images: Images;
   /** The id of the entry on which it depends: as long as that is there, so is the transaction; after it, what is 'applied' stays. */
   readonly main?: string | undefined;
+  /** Of the namespace. */
+  readonly inode?: bigint | undefined;
   /** Whatever the maker keeps: a plumbing. */
   readonly kept?: Value;
 }
@@ -17,16 +19,22 @@ const key = v.pipe(v.string(), v.regex(/^(link|setting|address|route|rule|neighb
 const prefix = v.pipe(v.string(), v.regex(/^(route|rule|fdb|filter)\//), v.maxLength(4096));
 const schema = v.object({
   images: v.object({
-    touched: v.array(v.tuple([key, v.any(), v.union([v.literal('any'), v.array(v.any())])])),
+    touched: v.array(v.tuple([key, v.unknown(), v.union([v.literal('any'), v.array(v.unknown())])])),
     additions: v.array(v.tuple([prefix, v.array(v.string())])),
     orders: v.array(v.tuple([v.string(), v.array(v.string())])),
   }),
   main: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/))),
-  kept: v.optional(v.any()),
+  inode: v.optional(v.bigint()),
+  kept: v.optional(v.unknown()),
 });
 
-export function recordToValue({ images, main, kept }: Record): Value {
-  return { images: images.toValue(), ...(main !== undefined && { main }), ...(kept !== undefined && { kept }) };
+export function recordToValue({ images, main, inode, kept }: Record): Value {
+  return {
+    images: images.toValue(),
+    ...(main !== undefined && { main }),
+    ...(inode !== undefined && { inode }),
+    ...(kept !== undefined && { kept }),
+  };
 }
 
 /** @throws PodtapError ERR_JOURNAL_UNREADABLE */
@@ -42,10 +50,10 @@ export function recordOf(entry: { readonly path: string; readonly body: unknown 
       },
     );
   }
-  const { images: given, main, kept } = result.output;
+  const { images: given, main, inode, kept } = result.output;
   const images = new Images();
   for (const [name, before, after] of given.touched) images.touch(name, before as Value, after as 'any' | Value[]);
   for (const [name, known] of given.additions) images.additions.set(name, known);
   for (const [group, order] of given.orders) images.orders.set(group, order);
-  return { images, main, kept: kept as Value };
+  return { images, main, inode, kept: kept as Value };
 }

@@ -2,12 +2,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { abortSignal, boolean, check, either, optional, options, text } from '../check.js';
 import { PodtapError, TransactionError, invalidArgument } from '../errors.js';
-import { Netns, attachment } from '../kernel/netns.js';
+import { type Netns, attachment } from '../kernel/netns.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { type Outcome, type Runner, failedAt, performs } from '../operation/run.js';
 import { Images } from '../state/images.js';
 import type { State } from '../state/snapshot.js';
-import { type Journal, openJournal } from './journal.js';
+import { type Entry, type Journal, openJournal } from './journal.js';
 import { Member } from './member.js';
 import { type Undone, undo } from './undo.js';
 
@@ -20,6 +20,7 @@ export interface TransactionOptions {
 const schema = options({ signal: optional(abortSignal), journal: optional(either(boolean, text, 'must be true, false or a directory')) });
 
 const nests = Symbol('podtap.nests');
+export const enters = Symbol('podtap.enters');
 
 /** What `transaction` gives to its body: the first argument of primitives that shall be part of it. */
 export class Transaction implements Runner {
@@ -44,6 +45,11 @@ export class Transaction implements Runner {
   /** @internal */
   [performs](operations: readonly Operation[], signal?: AbortSignal, state?: State): Promise<readonly Outcome[]> {
     return this.#work.perform(this.netns, this.#layer, operations, signal, state);
+  }
+
+  /** @internal Nobody else is at work in the namespace from here on, until the transaction is over. */
+  [enters](): Promise<Entered> {
+    return this.#work.enter(this.netns, this.#layer);
   }
 
   /** @internal A savepoint. */
@@ -96,6 +102,7 @@ export function isSame(a: Netns, b: Netns): boolean {
 /** What one body, or one nested in it, has touched. */
 class Layer {
   readonly images = new Map<Member, Images>();
+  readonly kept: { readonly journal: Journal; readonly entry: Entry }[] = [];
   #closed = false;
 
   of(member: Member): Images {
@@ -113,29 +120,36 @@ class Layer {
   }
 }
 
+/** For what stays when a transaction is over, and can be undone later. */
+export interface Entered {
+  readonly member: Member;
+  /** What was touched since the body began. */
+  readonly images: Images;
+  /** An entry of the journal that goes again if the body fails. */
+  keeps(entry: Entry): void;
+}
+
 export class Work {
   readonly #journal: Journal | undefined;
   readonly #signal: AbortSignal | undefined;
   readonly #label: string | undefined;
+  readonly #patience: number | undefined;
   readonly #members: Member[] = [];
   #last: Promise<unknown> = Promise.resolve();
   #failure: { error: unknown; step: string } | undefined;
 
   constructor(
     journal: Journal | undefined,
-    settings: { readonly signal?: AbortSignal | undefined; readonly label?: string | undefined } = {},
+    settings: { readonly signal?: AbortSignal | undefined; readonly label?: string | undefined; readonly patience?: number } = {},
   ) {
     this.#journal = journal;
     this.#signal = settings.signal;
     this.#label = settings.label;
+    this.#patience = settings.patience;
   }
 
   /** `commit`: how it ends well; by default what was written down is forgotten. */
-  async run<T>(
-    netns: Netns,
-    body: (tx: Transaction) => Promise<T>,
-    commit: (member: Member) => Promise<void> = () => this.#forget(),
-  ): Promise<T> {
+  async run<T>(netns: Netns, body: (tx: Transaction) => Promise<T>, commit = (_: Member): Promise<void> => this.#forget()): Promise<T> {
     const layer = new Layer();
     const tx = new Transaction(netns, this, layer);
     try {
@@ -168,6 +182,7 @@ export class Work {
       await this.#last;
       signal?.throwIfAborted();
       for (const [member, images] of layer.images) outer.of(member).add(images);
+      outer.kept.push(...layer.kept);
       return result;
     } catch (error) {
       layer.close();
@@ -212,9 +227,26 @@ export class Work {
       journal: this.#journal,
       ...(first === undefined ? { label: this.#label } : { main: () => first.entry?.id }),
     });
-    await member.lock(this.#signal);
+    await this.#lock(member);
     this.#members.push(member);
     return member;
+  }
+
+  async #lock(member: Member): Promise<void> {
+    if (this.#patience === undefined) return member.lock(this.#signal);
+    const late = AbortSignal.timeout(this.#patience);
+    try {
+      await member.lock(this.#signal === undefined ? late : AbortSignal.any([late, this.#signal]));
+    } catch (error) {
+      if (!late.aborted || this.#signal?.aborted === true) throw error;
+      throw new PodtapError(`somebody else has been at work in this namespace for ${this.#patience} ms`, { code: 'ERR_LOCK_BUSY' });
+    }
+  }
+
+  async enter(netns: Netns, layer: Layer): Promise<Entered> {
+    layer.check();
+    const member = await this.#member(netns);
+    return { member, images: layer.of(member), keeps: (entry) => void layer.kept.push({ journal: member.journal!, entry }) };
   }
 
   async #undo(layer: Layer): Promise<Undone> {
@@ -228,6 +260,7 @@ export class Work {
         all.failed.push((error as Error).message);
       }
     }
+    for (const { journal, entry } of layer.kept) await journal.remove(entry);
     return all;
   }
 

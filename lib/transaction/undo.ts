@@ -4,7 +4,7 @@ import { NetlinkError } from '../errors.js';
 import { announce } from '../kernel/announce.js';
 import type { Netns } from '../kernel/netns.js';
 import { type Operation, command } from '../operation/kinds.js';
-import { Target } from '../operation/restore.js';
+import { Target, letThrough, passingRules } from '../operation/restore.js';
 import { checkOperations, failedAt, perform } from '../operation/run.js';
 import type { Images } from '../state/images.js';
 import { describe, reconcile, sysctlsOf } from '../state/reconcile.js';
@@ -31,6 +31,8 @@ const PAUSE = 4; // milliseconds
 export async function undo(netns: Netns, images: Images): Promise<Undone> {
   const parts = partsOf(images);
   let state = await retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
+  // Of an undo that was killed.
+  await performEach(netns, passingRules(state));
   const start = state;
   const { wants, made, leftBehind } = reconcile(images, start);
   const undone = [...wants.keys()].map((key) => describe(key, start));
@@ -41,8 +43,14 @@ export async function undo(netns: Netns, images: Images): Promise<Undone> {
       const { operations, waiting } = target.missing(state, round <= PATIENT_ROUNDS);
       if (operations.length === 0 && !waiting) break;
       if (waiting) await delay(PAUSE);
-      failed = await performEach(netns, operations);
+      const refused = round > 2 && failed.length > 0;
+      failed = await performEach(netns, refused ? [...letThrough(operations, state), ...operations] : operations);
       state = await retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
+      const passing = passingRules(state);
+      if (passing.length > 0) {
+        failed.push(...(await performEach(netns, passing)));
+        state = await retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
+      }
       if (round === ROUNDS) failed.push(...target.missing(state, false).operations.map((one) => `${command(one)}: without effect`));
       else if (target.missing(state, false).operations.length === 0) failed = [];
     }
@@ -59,7 +67,7 @@ function partsOf(images: Images): Set<Part> {
   for (const key of keys) {
     const kind = kindOfKey(key);
     if (kind === 'setting' || kind === 'sysctl' || kind === 'address')
-      for (const part of ['address', 'route', 'neighbor', 'proxy'] as const) parts.add(part);
+      for (const part of ['address', 'route', 'rule', 'neighbor', 'proxy'] as const) parts.add(part);
     else if (kind !== 'link') parts.add(kind);
   }
   return parts;

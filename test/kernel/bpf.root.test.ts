@@ -1,7 +1,7 @@
 // Maps, programs and their places, by bpf(2), which wants real root.
 import { mkdirSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
-import { BpfLoadError, type Netns, createVeth, getLink } from 'podtap';
+import { BpfLoadError, type Netns, checkHost, createVeth, getLink } from 'podtap';
 import t, { type Test } from 'tap';
 import {
   BpfLink,
@@ -58,6 +58,10 @@ async function program(t: Test, name: string, instructions: Uint8Array): Promise
   t.teardown(() => made.close());
   return made;
 }
+
+await t.test('checkHost tells', { skip }, async (t) => {
+  t.match((await checkHost()).features, { bpf: true, tcx: true });
+});
 
 await t.test('maps', { skip }, async (t) => {
   await t.test('a hash: set, get, delete, list, each of many in one trip', async (t) => {
