@@ -87,6 +87,7 @@ await t.test('who takes the frames', { skip: requires('bridge') }, async (t) => 
 
 await t.test('interfaces that stand on it', { skip: requires('macvlan', 'macvtap') }, async (t) => {
   const netns = await pod(t);
+  inside(netns, 'ip link add other type veth peer name other2; ip link add mv9 link other type macvlan mode bridge');
   inside(
     netns,
     'ip link add mv0 link eth0 type macvlan mode bridge; ip link add mv1 link eth0 type macvtap mode bridge; ip link add mv2 link eth0 type macvlan mode bridge',
