@@ -246,9 +246,9 @@ export interface NativeAddon {
 
   // ---- locks
   /** flock(2) on a file of that name, which is made at need: held until it is released, or its environment or process ends. EAGAIN where somebody else has it; never waits. */
-  lockAcquire(directory: string, name: string): Promise<Descriptor>;
+  lockAcquire(directory: string, name: string): Descriptor;
   /** Takes the file away, lets go and closes; from the call on the descriptor counts as closed. */
-  lockRelease(lock: Descriptor, directory: string, name: string): Promise<void>;
+  lockRelease(lock: Descriptor, directory: string, name: string): void;
 }
 
 let loaded: NativeAddon | undefined;

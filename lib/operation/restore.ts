@@ -146,9 +146,9 @@ export class Target {
     const remove: Operation[] = [];
     let waiting = false;
     for (const { have, want } of this.#unlike('route', state)) {
-      // The kernel makes these by itself, a moment after the address; one that was made by hand it would not take for its own.
-      const own = want.filter(({ key, value }) => isKernels(value) && state.get(key) === undefined);
-      if (own.length > 0 && patient) {
+      // The kernel makes these by itself, a moment after the address; one that was made by hand it would not take for its own, and of
+      // IPv6 it would have another metric.
+      if (want.some(({ key, value }) => isKernels(value) && state.get(key) === undefined)) {
         waiting = true;
         continue;
       }

@@ -6,7 +6,6 @@ import {
   closeSync,
   constants,
   fsync,
-  fsyncSync,
   lstatSync,
   openSync,
   readdirSync,
@@ -22,7 +21,7 @@ import { abortSignal, check, optional, options } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { readBootId } from '../kernel/netns.js';
 import { journalDirectory } from './directory.js';
-import { ENTRY_NAME, type EntryState, FORMAT, type Head, LARGEST, LARGEST_HEAD, bootId, cookie, decode, decodeHead, encode, label, nameOf, namespacePrefix, netns, state } from './entry.js'; // prettier-ignore
+import { ENTRY_NAME, type EntryState, FORMAT, type Head, LARGEST, LARGEST_HEAD, bootId, cookie, decode, decodeHead, encode, label, labelSuffix, nameOf, namespacePrefix, netns, state } from './entry.js'; // prettier-ignore
 import { journalError } from './failure.js';
 import { type Unreadable, readContent } from './file.js';
 import { LOCK_SUFFIX, acquire } from './lock.js';
@@ -80,10 +79,10 @@ export async function openJournal(directory?: string): Promise<Journal> {
  * One writer at a time for each entry: hold the namespace's lock (`lock.ts`).
  */
 export class Journal {
-  readonly #sync: (descriptor: number) => Promise<void> | void;
+  readonly #inMemory: boolean;
 
   constructor(readonly directory: string) {
-    this.#sync = inMemory(directory) ? (descriptor) => fsyncSync(descriptor) : promisify(fsync);
+    this.#inMemory = inMemory(directory);
   }
 
   /**
@@ -227,8 +226,9 @@ export class Journal {
 
   /** Those whose second line has the label; the rest of the file is not looked at. */
   #labelled(label: string): { name: string; head: Head }[] {
+    const suffix = `${labelSuffix(label)}.entry`;
     return this.#names().flatMap((name) => {
-      const content = ENTRY_NAME.test(name) ? readContent(this.#path(name), LARGEST, LARGEST_HEAD) : undefined;
+      const content = name.endsWith(suffix) && ENTRY_NAME.test(name) ? readContent(this.#path(name), LARGEST, LARGEST_HEAD) : undefined;
       if (content === undefined || 'reason' in content) return [];
       const head = decodeHead(content.bytes);
       return head?.label === label && nameOf(head) === name ? [{ name, head }] : [];
@@ -253,7 +253,7 @@ export class Journal {
     try {
       try {
         for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
-        await this.#sync(file);
+        if (!this.#inMemory) await sync(file);
       } finally {
         closeSync(file);
       }
@@ -266,9 +266,10 @@ export class Journal {
   }
 
   async #syncDirectory(): Promise<void> {
+    if (this.#inMemory) return;
     const directory = openSync(this.directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
     try {
-      await this.#sync(directory);
+      await sync(directory);
     } finally {
       closeSync(directory);
     }
@@ -310,7 +311,7 @@ function isAlive(pid: number): boolean {
 const TMPFS_MAGIC = 0x01021994; // uapi/linux/magic.h
 const RAMFS_MAGIC = 0x858458f6;
 
-/** There, fsync(2) takes no time, and another thread's help would be all of the cost; on a disk it takes milliseconds. */
+/** There, nothing outlives the kernel, and fsync(2) has nothing to do; on a disk it takes milliseconds, and so another thread. */
 function inMemory(directory: string): boolean {
   try {
     return [TMPFS_MAGIC, RAMFS_MAGIC].includes(statfsSync(directory).type);
@@ -318,6 +319,8 @@ function inMemory(directory: string): boolean {
     return false;
   }
 }
+
+const sync = promisify(fsync);
 
 function isStale(entry: { readonly bootId: string }): boolean {
   return entry.bootId !== readBootId();
