@@ -41,7 +41,9 @@ Result<Done> Relocate(ProgramSpec& spec) {
   for (std::size_t at = 0; at + 1 < spec.relocations.size(); at += 2) {
     const std::uint32_t index = spec.relocations[at];
     const std::uint32_t map = spec.relocations[at + 1];
-    if (index >= spec.instructions.size() || map >= spec.maps.size() || !spec.maps[map]) return Failure{EBADF, "bpf(BPF_PROG_LOAD)"};
+    if (index >= spec.instructions.size() || map >= spec.maps.size() || !spec.maps[map]) {
+      return Failure{EBADF, "bpf(BPF_PROG_LOAD)"};
+    }
     bpf_insn& instruction = spec.instructions[index];
     instruction.src_reg = BPF_PSEUDO_MAP_FD & 0xf;
     instruction.imm = spec.maps[map]->number();
@@ -63,7 +65,7 @@ Result<BpfLoaded> Load(ProgramSpec& spec) {
   result.program.reset(CallBpf(BPF_PROG_LOAD, attributes));
   if (result.program.valid()) return result;
   result.error = errno;
-  // The verifier explains itself only to whom it does not take too long: asked again, and where it says ENOSPC with more room.
+  // The log costs time, so it is asked for only now; where it does not fit the kernel says ENOSPC.
   for (std::uint32_t room = 64 * 1024; room <= 16 * 1024 * 1024; room *= 4) {
     const std::unique_ptr<char[]> log(new (std::nothrow) char[room]);
     if (!log) break;
@@ -90,7 +92,9 @@ ProgramSpec ParseProgram(napi_env env, napi_value object) {
   spec.license = ReadText(env, Property(env, object, "license"));
   const std::span<const std::byte> code = ReadBytes(env, Property(env, object, "instructions"));
   spec.instructions.resize(code.size() / sizeof(bpf_insn));
-  if (!spec.instructions.empty()) std::memcpy(spec.instructions.data(), code.data(), spec.instructions.size() * sizeof(bpf_insn));
+  if (!spec.instructions.empty()) {
+    std::memcpy(spec.instructions.data(), code.data(), spec.instructions.size() * sizeof(bpf_insn));
+  }
   spec.relocations = ReadNumbers(env, Property(env, object, "relocations"));
   napi_value maps = Property(env, object, "maps");
   std::uint32_t length = 0;
@@ -106,7 +110,8 @@ ProgramSpec ParseProgram(napi_env env, napi_value object) {
 }
 
 Napi::Value ProgramLoad(const Napi::CallbackInfo& info) {
-  return RunAsync<BpfLoaded>(info, [spec = ParseProgram(info.Env(), info[0])](StopSignal) mutable { return Load(spec); });
+  return RunAsync<BpfLoaded>(
+      info, [spec = ParseProgram(info.Env(), info[0])](StopSignal) mutable { return Load(spec); });
 }
 
 Result<BpfProgram> Describe(int program) {
@@ -237,8 +242,9 @@ Napi::Value ProgramRun(const Napi::CallbackInfo& info) {
   const std::span<const std::byte> bytes = ReadBytes(info.Env(), info[2]);
   const std::uint32_t repeat = ReadUnsigned(info.Env(), info[3]);
   if (!netns || !program) return RejectedPromise(info, Failure{EBADF, "bpf(BPF_PROG_TEST_RUN)"});
-  return RunAsync<BpfRan>(info, [netns, program, data = std::vector(bytes.begin(), bytes.end()), repeat](StopSignal) {
-    // The frame comes in by the namespace's loopback (net/bpf/test_run.c), and what it is redirected to is looked up there.
+  std::vector<std::byte> data(bytes.begin(), bytes.end());
+  return RunAsync<BpfRan>(info, [netns, program, data = std::move(data), repeat](StopSignal) {
+    // The frame comes in by the namespace's loopback (net/bpf/test_run.c); what it is redirected to is looked up there.
     return InNamespace<BpfRan>(netns->number(), [&] { return TestRun(program->number(), data, repeat); });
   });
 }
@@ -256,7 +262,9 @@ Napi::Value EnableStatistics(const Napi::CallbackInfo& info) {
 
 napi_value ToValue(Environment& environment, napi_env env, BpfLoaded loaded) {
   ObjectMaker object(env);
-  if (loaded.program.valid()) object.Set("program", MakeDescriptor(env, environment.descriptors, std::move(loaded.program)));
+  if (loaded.program.valid()) {
+    object.Set("program", MakeDescriptor(env, environment.descriptors, std::move(loaded.program)));
+  }
   return object.Set("errno", MakeSigned(env, loaded.error)).Set("log", MakeText(env, loaded.log)).Finish();
 }
 

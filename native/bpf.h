@@ -16,7 +16,7 @@
 
 namespace podtap {
 
-/** The attributes of one command, all zero; `size` bytes of them are passed on, so that older kernels see nothing they do not know. */
+/** `attributes` is no longer than the command needs: an older kernel refuses what it does not know, unless it is 0. */
 template <typename Attributes>
 int CallBpf(int command, Attributes& attributes) {
   return static_cast<int>(syscall(SYS_bpf, command, &attributes, sizeof attributes));

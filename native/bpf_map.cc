@@ -14,7 +14,7 @@
 namespace podtap {
 namespace {
 
-/** How many bytes the kernel reads and writes: asked of the kernel, because it writes over the end of a shorter buffer. */
+/** How many bytes the kernel reads and writes. Asked of it, because it writes over the end of a shorter buffer. */
 struct Shape {
   std::size_t key = 0;
   std::size_t value = 0;
@@ -22,11 +22,11 @@ struct Shape {
 };
 
 bool IsPerCpu(std::uint32_t type) {
-  return type == BPF_MAP_TYPE_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_LRU_PERCPU_HASH ||
-         type == BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE;
+  return type == BPF_MAP_TYPE_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_ARRAY ||
+         type == BPF_MAP_TYPE_LRU_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE;
 }
 
-/** num_possible_cpus(): "0-3" or "0" or "0-1,4-5"; the last number counts, since the kernel's own arrays go up to it. */
+/** num_possible_cpus(): "0", "0-3", "0-1,4-5". */
 Result<std::size_t> PossibleCpus() {
   constexpr const char* kPath = "/sys/devices/system/cpu/possible";
   const UniqueFd file(open(kPath, O_RDONLY | O_CLOEXEC));
@@ -105,7 +105,8 @@ Result<BpfFound> Get(int map, std::span<const std::byte> keys) {
   return result;
 }
 
-Result<BpfChanged> Set(int map, std::span<const std::byte> keys, std::span<const std::byte> values, std::uint64_t flags) {
+Result<BpfChanged> Set(int map, std::span<const std::byte> keys, std::span<const std::byte> values,
+                       std::uint64_t flags) {
   constexpr const char* kCall = "bpf(BPF_MAP_UPDATE_ELEM)";
   Result<Shape> shape = ShapeOf(map);
   if (!shape.ok()) return std::move(shape.failure());
@@ -153,7 +154,8 @@ Result<BpfEntries> Entries(int map) {
   // A key that was deleted meanwhile starts a hash again from its beginning: bounded, or it could go on for ever.
   for (std::uint32_t count = 0; count < entries; ++count) {
     std::vector<std::byte> next(key);
-    Element element{static_cast<std::uint32_t>(map), last.empty() ? 0 : AddressOf(last.data()), AddressOf(next.data()), 0};
+    const std::uint64_t from = last.empty() ? 0 : AddressOf(last.data());
+    Element element{static_cast<std::uint32_t>(map), from, AddressOf(next.data()), 0};
     if (CallBpf(BPF_MAP_GET_NEXT_KEY, element) < 0) {
       if (errno == ENOENT) break;
       return LastError(kCall);
@@ -248,11 +250,17 @@ Napi::Value MapInfo(const Napi::CallbackInfo& info) {
 }  // namespace
 
 napi_value ToValue(Environment&, napi_env env, BpfFound found) {
-  return ObjectMaker(env).Set("values", MakeBytes(env, found.values)).Set("found", MakeBytes(env, found.found)).Finish();
+  return ObjectMaker(env)
+      .Set("values", MakeBytes(env, found.values))
+      .Set("found", MakeBytes(env, found.found))
+      .Finish();
 }
 
 napi_value ToValue(Environment&, napi_env env, BpfEntries entries) {
-  return ObjectMaker(env).Set("keys", MakeBytes(env, entries.keys)).Set("values", MakeBytes(env, entries.values)).Finish();
+  return ObjectMaker(env)
+      .Set("keys", MakeBytes(env, entries.keys))
+      .Set("values", MakeBytes(env, entries.values))
+      .Finish();
 }
 
 napi_value ToValue(Environment&, napi_env env, BpfChanged changed) {

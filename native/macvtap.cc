@@ -17,9 +17,9 @@
 #include "environment.h"
 #include "netns.h"
 
-// A macvtap is not opened by its name but by a character device of its own. Whose number is nowhere in rtnetlink, and the
-// name /dev/tapN, after the ifindex, is that of one of several namespaces. So the number is read in a sysfs of the
-// namespace, and the device opened by a node that is in no file system that anybody sees: both of mounts that are
+// A macvtap is not opened by its name but by a character device of its own. Its number is nowhere in rtnetlink, and the
+// name /dev/tapN, after the ifindex, is that of one of several namespaces. So the number is read in a sysfs of
+// the namespace, and the device opened by a node that is in no file system that anybody sees: both of mounts that are
 // attached nowhere (fsopen(2), fsmount(2), Linux 5.2), gone with their descriptors. drivers/net/tap.c.
 
 namespace podtap {
@@ -90,7 +90,8 @@ Result<Node> MakeNode(const DeviceNumber& number, std::uint32_t ifindex) {
   Failure failure{0, "mknodat", node.path};
   if (!mount.ok()) {
     failure = std::move(mount.failure());
-  } else if (mknodat(mount.value().get(), node.path.c_str(), S_IFCHR | 0600, makedev(number.major, number.minor)) == 0) {
+  } else if (mknodat(mount.value().get(), node.path.c_str(), S_IFCHR | 0600,
+                     makedev(number.major, number.minor)) == 0) {
     node.directory = std::move(mount.value());
     return node;
   } else {
@@ -109,7 +110,7 @@ Result<UniqueFd> OpenNode(const Node& node, const DeviceNumber& number) {
     if (!queue.valid()) return LastError("openat", node.path);
     return queue;
   }
-  // Looked at again before it is opened: opening a device that has taken the name meanwhile would give that one a queue.
+  // Looked at again before it is opened: one that has taken the name meanwhile would get a queue that nobody reads.
   const UniqueFd place(open(node.path.c_str(), O_PATH | O_CLOEXEC));
   if (!place.valid()) return LastError("open", node.path);
   struct stat status {};

@@ -86,11 +86,15 @@ NetlinkReply NetlinkExchange::RunAtOnce(std::span<std::byte> batch) {
     std::byte* const into = next < 0 ? nullptr : reply_.replies.Reserve(static_cast<std::size_t>(next) + NLMSG_ALIGNTO);
     sockaddr_nl sender{};
     socklen_t senderLength = sizeof sender;
-    const ssize_t length = into == nullptr ? -1
-                                           : recvfrom(socket_.number(), into, static_cast<std::size_t>(next), MSG_DONTWAIT,
-                                                      reinterpret_cast<sockaddr*>(&sender), &senderLength);
+    ssize_t length = -1;
+    if (into != nullptr) {
+      length = recvfrom(socket_.number(), into, static_cast<std::size_t>(next), MSG_DONTWAIT,
+                        reinterpret_cast<sockaddr*>(&sender), &senderLength);
+    } else if (next >= 0) {
+      errno = ENOMEM;
+    }
     if (length < 0) {
-      Broken(next >= 0 && into == nullptr ? ENOMEM : errno, "recvmsg");
+      Broken(errno, "recvmsg");
       return std::move(reply_);
     }
     if (sender.nl_pid == 0 && !KeepAll(first, count, static_cast<std::size_t>(length))) return std::move(reply_);
@@ -99,7 +103,7 @@ NetlinkReply NetlinkExchange::RunAtOnce(std::span<std::byte> batch) {
   return std::move(reply_);
 }
 
-/** Of `length` bytes that were just received, takes in what answers one of `count` messages, the first of which has the number `first`. */
+/** Of `length` bytes that were just received, takes in what answers one of `count` messages, numbered from `first`. */
 bool NetlinkExchange::KeepAll(std::uint32_t first, std::uint32_t count, std::size_t length) {
   std::byte* const bytes = reply_.replies.Reserve(length + NLMSG_ALIGNTO);
   std::size_t kept = 0;

@@ -33,8 +33,8 @@ class NetlinkExchange {
   NetlinkReply Run(std::span<std::byte> batch);
 
   /**
-   * Sends the messages as one datagram, as nfnetlink wants its transactions: the kernel has done with it, and answered, by the time
-   * it is sent. `completed` is 0 or all of them: what became of them stands in the replies.
+   * Sends the messages as one datagram, as nfnetlink wants its transactions: the kernel has carried it out, and
+   * answered, by the time it is sent. `completed` is 0 or all of them: what became of them stands in the replies.
    */
   NetlinkReply RunAtOnce(std::span<std::byte> batch);
 

@@ -1,5 +1,5 @@
-// What programs need of the kernel's interface, and no more: no header of a distribution, so that the same source gives the same
-// bytecode everywhere. uapi/linux/bpf.h, uapi/linux/if_ether.h, uapi/linux/pkt_cls.h.
+// What programs need of the kernel's interface, and no more: no header of a distribution, so that the same source gives
+// the same bytecode everywhere. uapi/linux/bpf.h, uapi/linux/if_ether.h, uapi/linux/pkt_cls.h.
 #pragma once
 
 typedef unsigned char u8;

@@ -1,9 +1,9 @@
 // Every frame that comes in by the pod's interface leaves by the guest's TAP (podtap_to_guest), and the other way round
 // (podtap_to_link). lib/wire/bpf/redirect.ts knows the same structs.
 //
-// bpf_redirect() and mirred never tell that the device is gone: the frame is eaten. bpf_clone_redirect() tells, so that a dead TAP does
-// not take the pod's network with it: frames go on to the pod, in the kernel, with no process to watch. What comes from a guest never
-// goes up into the pod, whatever happens.
+// bpf_redirect() and mirred never tell that the device is gone: the frame is eaten. bpf_clone_redirect() tells, so that a
+// dead TAP does not take the pod's network with it: frames go on to the pod, in the kernel, with no process to watch. What
+// comes from a guest never goes up into the pod, whatever happens.
 #include "kernel.h"
 
 enum { TO_GUEST, TO_LINK, DIRECTIONS };
@@ -51,8 +51,8 @@ SECTION("tc/podtap_to_guest") int to_guest(struct __sk_buff *skb) {
   struct config *config = map_lookup(&configs, &which);
   if (!config || !config->ifindex) goto pass;
   long answer = clone_redirect(skb, config->ifindex, 0);
-  // A device that is down or without carrier answers NET_XMIT_CN, by its noop qdisc (since the kernel's linkwatch, a second at most).
-  // NET_XMIT_DROP is a full queue of a living one.
+  // A device that is down or without carrier answers NET_XMIT_CN, by its noop qdisc: from when the kernel's linkwatch has
+  // seen it, within a second. NET_XMIT_DROP is a full queue of a living one.
   if (answer < 0 || (answer == NET_XMIT_CN && (config->flags & FALL_BACK_IF_DOWN))) goto pass;
   count(GUEST_REDIRECTED, length);
   return DROP;
@@ -103,7 +103,8 @@ INLINE int may_send6(const u32 *address, u32 flags) {
 INLINE int arp_is_own(struct __sk_buff *skb, const struct config *config) {
   struct arp arp;
   if (load_bytes(skb, sizeof(struct ethernet), &arp, sizeof arp)) return 0;
-  if (arp.hardware != BE16(1) || arp.protocol != BE16(ETH_P_IP) || arp.hardware_length != 6 || arp.protocol_length != 4) return 0;
+  if (arp.hardware != BE16(1) || arp.hardware_length != 6) return 0;
+  if (arp.protocol != BE16(ETH_P_IP) || arp.protocol_length != 4) return 0;
   if (!same_mac(arp.sender_mac, config->mac)) return 0;
   u32 sender = arp.sender_ip[0] | (u32)arp.sender_ip[1] << 16;
   // 0.0.0.0 asks whether an address is taken (RFC 5227).
@@ -119,7 +120,17 @@ INLINE int ipv4_is_own(struct __sk_buff *skb) {
 }
 
 enum { HOP_BY_HOP = 0, ROUTING = 43, ICMPV6 = 58, DESTINATION = 60 };
-enum { MLD_REPORT = 131, MLD_DONE = 132, ROUTER_SOLICITATION = 133, ROUTER_ADVERTISEMENT = 134, NEIGHBOR_SOLICITATION = 135, NEIGHBOR_ADVERTISEMENT = 136, REDIRECT = 137, MLD2_REPORT = 143 };
+/** RFC 4861, RFC 2710, RFC 3810. */
+enum {
+  MLD_REPORT = 131,
+  MLD_DONE = 132,
+  ROUTER_SOLICITATION = 133,
+  ROUTER_ADVERTISEMENT = 134,
+  NEIGHBOR_SOLICITATION = 135,
+  NEIGHBOR_ADVERTISEMENT = 136,
+  REDIRECT = 137,
+  MLD2_REPORT = 143,
+};
 #define MOST_EXTENSIONS 4
 
 INLINE int ipv6_is_own(struct __sk_buff *skb, u32 flags) {
@@ -153,8 +164,10 @@ INLINE int ipv6_is_own(struct __sk_buff *skb, u32 flags) {
     case NEIGHBOR_SOLICITATION:
       // From no address: is the target taken (RFC 4862, 5.4)? It must be one that the guest may have then.
       if (!unspecified) return 1;
+      goto owned;
     case NEIGHBOR_ADVERTISEMENT:
-      if (unspecified && type == NEIGHBOR_ADVERTISEMENT) return 0;
+      if (unspecified) return 0;
+    owned:
       if (load_bytes(skb, at + 8, target, sizeof target)) return 0;
       return may_send6(target, flags);
     case ROUTER_SOLICITATION:

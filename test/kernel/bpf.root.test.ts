@@ -27,7 +27,8 @@ import { mapTypes } from '../../lib/wire/bpf/numbers.js';
 import { fresh, inside } from '../support/inside.js';
 import { requires } from '../support/requires.js';
 
-const skip = requires('root', 'tcx');
+const skip = requires('root');
+const skipTcx = requires('root', 'tcx');
 
 type Instruction = readonly [code: number, registers?: number, offset?: number, constant?: number];
 /** struct bpf_insn each. */
@@ -59,7 +60,7 @@ async function program(t: Test, name: string, instructions: Uint8Array): Promise
   return made;
 }
 
-await t.test('checkHost tells', { skip }, async (t) => {
+await t.test('checkHost tells', { skip: skipTcx }, async (t) => {
   t.match((await checkHost()).features, { bpf: true, tcx: true });
 });
 
@@ -209,7 +210,7 @@ await t.test('programs', { skip }, async (t) => {
   });
 });
 
-await t.test('tcx', { skip }, async (t) => {
+await t.test('tcx', { skip: skipTcx }, async (t) => {
   const lab = async (t: Test): Promise<{ netns: Netns; hook: { ifindex: number; direction: 'ingress' } }> => {
     const [near, netns] = [await fresh(t), await fresh(t)];
     // Padding: so that the index of the interface is not one that this process's own namespace has.
@@ -280,3 +281,14 @@ await t.test('tcx', { skip }, async (t) => {
     await t.rejects(linkTcx(netns, hook, await program(t, 'a', returns(0))), { code: 'ENODEV' });
   });
 });
+
+// Before Linux 6.6.
+if (requires('tcx') !== false) {
+  await t.test('without tcx', { skip }, async (t) => {
+    const netns = await fresh(t);
+    const unsupported = { name: 'UnsupportedError', feature: 'tcx', minimumKernel: '6.6' };
+    await t.rejects(queryTcx(netns, { ifindex: 1, direction: 'ingress' }), unsupported);
+    await t.rejects(attachTcx(netns, { ifindex: 1, direction: 'ingress' }, await program(t, 'a', returns(0))), unsupported);
+    t.match((await checkHost()).features, { bpf: true, tcx: false });
+  });
+}
