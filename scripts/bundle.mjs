@@ -11,10 +11,15 @@ rmSync(output, { recursive: true, force: true }); // the names of shared files c
 const { metafile } = await build({
   absWorkingDir: root,
   // Side by side, as deep below the root as dist/lib/native.js, which finds the addon from where it is.
-  entryPoints: { index: 'dist/lib/index.js', lab: 'dist/lib/lab/index.js', unprivileged: 'dist/lib/lab/unprivileged.js' },
+  entryPoints: {
+    index: 'dist/lib/index.js',
+    lab: 'dist/lib/lab/index.js',
+    overlay: 'dist/lib/overlay/index.js',
+    unprivileged: 'dist/lib/lab/unprivileged.js',
+  },
   outdir: output,
   bundle: true,
-  splitting: true, // so that podtap and podtap/lab have the same classes
+  splitting: true, // so that podtap, podtap/lab and podtap/overlay have the same classes
   chunkNames: 'shared-[hash]',
   external: ['bindings'], // only require()d, when the addon is loaded
   platform: 'node',

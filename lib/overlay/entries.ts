@@ -1,0 +1,184 @@
+// What stands on the devices: read in one trip, compared with what is wanted, and made into operations.
+import type { Operation } from '../operation/kinds.js';
+import { dumps } from '../kernel/netlink.js';
+import { type Netns, attachment } from '../kernel/netns.js';
+import { type Address, decodeAddress, encodeAddressDump } from '../wire/address.js';
+import { AF_INET, AF_INET6, AF_UNSPEC, RT_TABLE_MAIN } from '../wire/constants.js';
+import { NLM_F_DUMP } from '../wire/message.js';
+import { type FdbEntry, type Neighbor, decodeFdb, decodeNeighbor, encodeFdbDump, encodeNeighborDump } from '../wire/neighbor.js';
+import { type Route, decodeRoute, encodeRouteDump } from '../wire/route.js';
+import { PROTOCOL, type WantedHalf, type WantedRoute } from './wanted.js';
+
+/** Of one half, what there is. */
+export interface Entries {
+  readonly addresses: readonly Address[];
+  readonly routes: readonly Route[];
+  readonly neighbors: readonly Neighbor[];
+  readonly fdb: readonly FdbEntry[];
+}
+
+/** Reads what stands on each of the devices, and the routes by the underlay. */
+export async function readEntries(
+  netns: Netns,
+  halves: readonly { readonly family: WantedHalf['family']; readonly ifindex: number }[],
+  underlay: number,
+): Promise<readonly Entries[]> {
+  const requests = halves.flatMap(({ family, ifindex }) => {
+    const number = family === 'ipv6' ? AF_INET6 : AF_INET;
+    return [
+      encodeAddressDump(NLM_F_DUMP, number, ifindex),
+      encodeRouteDump(NLM_F_DUMP, number, RT_TABLE_MAIN, ifindex),
+      encodeRouteDump(NLM_F_DUMP, number, RT_TABLE_MAIN, underlay),
+      encodeNeighborDump(NLM_F_DUMP, number, ifindex),
+      encodeFdbDump(NLM_F_DUMP, ifindex),
+    ];
+  });
+  const answers = await dumps(attachment(netns).socket, requests);
+  return halves.map((_, half) => {
+    const part = answers.slice(5 * half, 5 * half + 5);
+    const read = <T>(at: number, decode: (from: never, message: never) => T): T[] =>
+      part[at]!.messages.map((message) => decode(part[at]!.from as never, message as never));
+    return {
+      addresses: read(0, decodeAddress),
+      routes: [...read(1, decodeRoute), ...read(2, decodeRoute)],
+      neighbors: read(3, decodeNeighbor),
+      fdb: read(4, decodeFdb),
+    };
+  });
+}
+
+export async function readAddresses(netns: Netns, ifindex: number): Promise<readonly Address[]> {
+  const [answer] = await dumps(attachment(netns).socket, [encodeAddressDump(NLM_F_DUMP, AF_UNSPEC, ifindex)]);
+  return answer!.messages.map((message) => decodeAddress(answer!.from, message));
+}
+
+// ------------------------------------------------------------------ comparing
+
+/** Changes that belong together: if one of them fails, `undo` takes back the others. */
+export interface Change {
+  readonly about: string;
+  readonly operations: readonly Operation[];
+  readonly undo?: readonly Operation[];
+}
+
+const protocol = String(PROTOCOL);
+
+export function routeIsRight(route: Route, { via, through }: WantedRoute, devices: Devices): boolean {
+  const onlink = route.onlink === true;
+  return (
+    route.via === via &&
+    route.dev === devices[through] &&
+    onlink === (through === 'vtep') &&
+    (route.type ?? 'unicast') === 'unicast' &&
+    route.protocol === protocol &&
+    (route.metric ?? 0) === metricOf(route.dst)
+  );
+}
+
+/** What the kernel gives a route that asks for none: IP6_RT_PRIO_USER, and of IPv4 0. */
+function metricOf(dst: string): number {
+  return dst.includes(':') ? 1024 : 0;
+}
+
+export interface Devices {
+  readonly vtep: number;
+  readonly underlay: number;
+}
+
+/** `known`: MACs whose forwarding entries on this device are ours, from before. */
+export function plan(half: WantedHalf, devices: Devices, there: Entries, known: ReadonlySet<string>): readonly Change[] {
+  const link = devices.vtep;
+  const addresses = planAddresses(link, half.address, there.addresses, half.family);
+
+  const routes = new Map<string, Route[]>();
+  for (const route of there.routes) {
+    const same = routes.get(route.dst);
+    if (same === undefined) routes.set(route.dst, [route]);
+    else same.push(route);
+  }
+  const neighbors = new Map(there.neighbors.map((neighbor) => [neighbor.address, neighbor]));
+  const fdb = new Map(there.fdb.map((entry) => [entry.mac, entry]));
+
+  const changes: Change[] = [];
+  for (const [dst, route] of half.routes) {
+    const operations: Operation[] = [];
+    const undo: Operation[] = [];
+    if (route.through === 'vtep') {
+      // The order is flannel's: the kernel would ask for the gateway's MAC if the route were first.
+      const mac = half.neighbors.get(route.via)!;
+      if (!neighborIsRight(neighbors.get(route.via), mac)) {
+        operations.push({ op: 'neighbor.set', link, neighbor: { address: route.via, mac, state: 'permanent', protocol } });
+        undo.unshift({ op: 'neighbor.delete', link, neighbor: { address: route.via } });
+      }
+      const remote = half.fdb.get(mac)!;
+      if (!fdbIsRight(fdb.get(mac), remote)) {
+        operations.push({ op: 'fdb.set', link, entry: { mac, dst: remote } });
+        undo.unshift({ op: 'fdb.delete', link, entry: { mac, dst: remote } });
+      }
+    }
+    const same = routes.get(dst) ?? [];
+    if (!same.some((one) => routeIsRight(one, route, devices))) {
+      // One on our own device, or with our number, is ours to replace; a stranger's makes the addition fail.
+      const existing = same.some((one) => isOurs(one, devices)) ? { existing: 'replace' as const } : {};
+      operations.push({ op: 'route.add', route: encoded(route, devices), ...existing });
+    }
+    if (operations.length > 0) changes.push({ about: dst, operations, undo });
+  }
+
+  const stale: Operation[] = [];
+  for (const route of there.routes) {
+    const kept = half.routes.get(route.dst);
+    // One of the same destination was replaced above, or stands on the other device with another metric.
+    const isGone =
+      kept === undefined ||
+      (devices[kept.through] !== route.dev && there.routes.some((one) => one.dst === route.dst && routeIsRight(one, kept, devices)));
+    if (route.protocol === protocol && isGone) stale.push(deletion(route));
+  }
+  const old = new Set(known);
+  for (const { address, mac, protocol: by } of there.neighbors) {
+    if (by !== protocol) continue;
+    old.add(mac);
+    if (!half.neighbors.has(address)) stale.push({ op: 'neighbor.delete', link, neighbor: { address } });
+  }
+  const forgotten: Operation[] = [];
+  for (const { mac, dst } of there.fdb) {
+    if (old.has(mac) && !half.fdb.has(mac) && dst !== undefined) forgotten.push({ op: 'fdb.delete', link, entry: { mac, dst } });
+  }
+  // A forwarding entry bears no mark: the neighbour, which does, goes after it.
+  const gone = [...forgotten, ...stale].map((operation): Change => ({ about: half.device, operations: [operation] }));
+  return [...addresses, ...changes, ...gone];
+}
+
+/** Addresses of a device: the one that is wanted, and none that was ours before. */
+export function planAddresses(link: number, address: string, there: readonly Address[], family: WantedHalf['family']): readonly Change[] {
+  const isFamily = (one: Address): boolean => one.address.includes(':') === (family === 'ipv6');
+  const add: Change = {
+    about: address,
+    operations: [{ op: 'address.add', link, address: { address, protocol: PROTOCOL, ...(family === 'ipv6' && { flags: ['nodad'] }) } }],
+  };
+  const old = there.filter((one) => isFamily(one) && one.protocol === PROTOCOL && one.address !== address);
+  return [
+    ...old.map((one): Change => ({ about: one.address, operations: [{ op: 'address.delete', link, address: one }] })),
+    ...(there.some((one) => one.address === address) ? [] : [add]),
+  ];
+}
+
+export function neighborIsRight(neighbor: Neighbor | undefined, mac: string): boolean {
+  return neighbor?.mac === mac && neighbor.state === 'permanent' && neighbor.protocol === protocol;
+}
+
+export function fdbIsRight(entry: FdbEntry | undefined, remote: string): boolean {
+  return entry?.dst === remote && entry.state === 'permanent' && entry.port === undefined && entry.vni === undefined;
+}
+
+export function isOurs(route: Route, { vtep }: Devices): boolean {
+  return route.protocol === protocol || route.dev === vtep;
+}
+
+function encoded({ dst, via, through }: WantedRoute, devices: Devices): Route {
+  return { dst, via, dev: devices[through], protocol, ...(through === 'vtep' && { onlink: true }) };
+}
+
+export function deletion({ dst, via, dev, metric }: Route): Operation {
+  return { op: 'route.delete', route: { dst, protocol, table: RT_TABLE_MAIN, ...(via !== undefined && { via }), ...(dev !== undefined && { dev }), ...(metric !== undefined && { metric }) } }; // prettier-ignore
+}
