@@ -54,11 +54,13 @@ export async function readAddresses(netns: Netns, ifindex: number): Promise<read
 
 // ------------------------------------------------------------------ comparing
 
-/** Changes that belong together: if one of them fails, `undo` takes back the others. */
+/**
+ * Changes that belong together, tried together where something fails. Those before the one that fails stay: a neighbour and a forwarding
+ * entry without a route harm nobody, and the next try finds them done.
+ */
 export interface Change {
   readonly about: string;
   readonly operations: readonly Operation[];
-  readonly undo?: readonly Operation[];
 }
 
 const protocol = String(PROTOCOL);
@@ -102,27 +104,28 @@ export function plan(half: WantedHalf, devices: Devices, there: Entries, known: 
   const changes: Change[] = [];
   for (const [dst, route] of half.routes) {
     const operations: Operation[] = [];
-    const undo: Operation[] = [];
     if (route.through === 'vtep') {
       // The order is flannel's: the kernel would ask for the gateway's MAC if the route were first.
       const mac = half.neighbors.get(route.via)!;
       if (!neighborIsRight(neighbors.get(route.via), mac)) {
         operations.push({ op: 'neighbor.set', link, neighbor: { address: route.via, mac, state: 'permanent', protocol } });
-        undo.unshift({ op: 'neighbor.delete', link, neighbor: { address: route.via } });
       }
       const remote = half.fdb.get(mac)!;
       if (!fdbIsRight(fdb.get(mac), remote)) {
         operations.push({ op: 'fdb.set', link, entry: { mac, dst: remote } });
-        undo.unshift({ op: 'fdb.delete', link, entry: { mac, dst: remote } });
       }
     }
     const same = routes.get(dst) ?? [];
     if (!same.some((one) => routeIsRight(one, route, devices))) {
       // One on our own device, or with our number, is ours to replace; a stranger's makes the addition fail.
-      const existing = same.some((one) => isOurs(one, devices)) ? { existing: 'replace' as const } : {};
+      const ours = same.filter((one) => isOurs(one, devices));
+      // IPv6 looks the gateway up, finds that it is behind the old route, and refuses the other device (ip6_route_check_nh_onlink).
+      const moved = half.family === 'ipv6' ? ours.filter((one) => one.dev !== devices[route.through]) : [];
+      operations.push(...moved.map(deletion));
+      const existing = ours.length > moved.length ? { existing: 'replace' as const } : {};
       operations.push({ op: 'route.add', route: encoded(route, devices), ...existing });
     }
-    if (operations.length > 0) changes.push({ about: dst, operations, undo });
+    if (operations.length > 0) changes.push({ about: dst, operations });
   }
 
   const stale: Operation[] = [];
@@ -179,6 +182,6 @@ function encoded({ dst, via, through }: WantedRoute, devices: Devices): Route {
   return { dst, via, dev: devices[through], protocol, ...(through === 'vtep' && { onlink: true }) };
 }
 
-export function deletion({ dst, via, dev, metric }: Route): Operation {
-  return { op: 'route.delete', route: { dst, protocol, table: RT_TABLE_MAIN, ...(via !== undefined && { via }), ...(dev !== undefined && { dev }), ...(metric !== undefined && { metric }) } }; // prettier-ignore
+export function deletion({ dst, via, dev, metric, protocol }: Route): Operation {
+  return { op: 'route.delete', route: { dst, ...(protocol !== undefined && { protocol }), table: RT_TABLE_MAIN, ...(via !== undefined && { via }), ...(dev !== undefined && { dev }), ...(metric !== undefined && { metric }) } }; // prettier-ignore
 }

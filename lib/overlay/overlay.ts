@@ -145,6 +145,7 @@ class Joined implements Overlay {
   #last: Promise<unknown> = Promise.resolve();
   #queued: Promise<number> | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #due = Infinity;
   #retry = RETRY_MILLISECONDS.first;
   #left: Promise<void> | undefined;
 
@@ -177,6 +178,7 @@ class Joined implements Overlay {
     await this.reconcile();
     signal?.throwIfAborted();
     this.#following = this.#follow(this.#subscription);
+    if (this.#kernel.length > 0) this.#later();
   }
 
   #member(): OverlayMembership {
@@ -201,7 +203,7 @@ class Joined implements Overlay {
     for (let attempt = 1; ; attempt++) {
       try {
         const changes = await this.#pass();
-        this.#retry = RETRY_MILLISECONDS.first;
+        if (this.#kernel.length === 0) this.#retry = RETRY_MILLISECONDS.first;
         return changes;
       } catch (error) {
         if (attempt < ATTEMPTS && isAbsent(error) && !this.#stopped.signal.aborted) continue;
@@ -293,7 +295,7 @@ class Joined implements Overlay {
     }
   }
 
-  async #try({ about, operations, undo = [] }: Change, failed: OverlayError[]): Promise<void> {
+  async #try({ about, operations }: Change, failed: OverlayError[]): Promise<void> {
     try {
       await run(this.node, 'joinOverlay', operations);
     } catch (error) {
@@ -307,8 +309,6 @@ class Joined implements Overlay {
             })
           : new OverlayError('ERR_OVERLAY_KERNEL', `${about} cannot be reached: ${message(error)}`, { about, cause: error }),
       );
-      // In flannel's manner: what cannot be whole is not begun.
-      for (const operation of undo) await run(this.node, 'joinOverlay', [operation]).catch(() => undefined);
     }
   }
 
@@ -321,15 +321,26 @@ class Joined implements Overlay {
 
   // ---------------------------------------------------------------- following
 
+  /** A pass in a moment; one that was to come later comes then. */
   #soon(milliseconds = QUIET_MILLISECONDS): void {
-    if (this.#stopped.signal.aborted || this.#timer !== undefined) return;
+    const due = performance.now() + milliseconds;
+    if (this.#stopped.signal.aborted || this.#due <= due) return;
+    clearTimeout(this.#timer);
+    this.#due = due;
     this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.reconcile().catch(() => {
-        // It is among the problems. Somebody may set it right without our being told.
-        if (this.#isOpen()) this.#soon((this.#retry = Math.min(2 * this.#retry, RETRY_MILLISECONDS.last)));
-      });
+      this.#due = Infinity;
+      this.reconcile().then(
+        () => this.#kernel.length > 0 && this.#later(),
+        () => this.#later(), // it is among the problems
+      );
     }, milliseconds);
+  }
+
+  /** Somebody may set right what is wrong without our being told. */
+  #later(): void {
+    if (!this.#isOpen()) return;
+    this.#soon(this.#retry);
+    this.#retry = Math.min(2 * this.#retry, RETRY_MILLISECONDS.last);
   }
 
   #isOpen(): boolean {
