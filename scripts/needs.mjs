@@ -26,6 +26,7 @@ export const needs = {
     program('setpriv', 'util-linux'),
     program('mount', 'mount'),
     program('nft', 'nftables'),
+    program('openssl', 'openssl'),
     program('etcd', 'etcd-server'), // Debian starts it as a service too, which the tests neither use nor disturb
   ],
   cmake: [program('cmake', 'cmake')],

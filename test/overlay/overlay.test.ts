@@ -375,8 +375,8 @@ await t.test('options, and what is wrong about them', async (t) => {
     [{ ipv4: { subnet: '10.244.1.0/24' } }, /'0\.ipv4\.publicIp' is required/],
   ];
   for (const [node, told] of wrong) {
-    t.throws(() => nodeList([node as never]), { name: 'TypeError', message: told });
-    t.throws(() => registry.update([node as never]), { name: 'TypeError' });
+    t.throws(() => nodeList([node]), { name: 'TypeError', message: told });
+    t.throws(() => registry.update([node]), { name: 'TypeError' });
   }
   t.strictSame(registry.nodes, two, 'a list that is wrong changes nothing');
 });

@@ -1,5 +1,8 @@
 // Debian's etcd, in the namespace of the test file, with a data directory of its own.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Test } from 'tap';
 import { until } from '../support/inside.js';
 
@@ -27,7 +30,7 @@ export async function etcd(
   options: { readonly scheme?: 'http' | 'https'; readonly args?: readonly string[] } = {},
 ): Promise<Server> {
   const { scheme = 'http', args = [] } = options;
-  const directory = t.testdir({});
+  const directory = mkdtempSync(join(tmpdir(), 'podtap-etcd-'));
   const [port, peers] = [ports++, 12_380 + ports];
   const url = `${scheme}://127.0.0.1:${port}`;
   let child: ChildProcess | undefined;
@@ -35,14 +38,15 @@ export async function etcd(
     child = spawn(
       'etcd',
       [
-        ...['--name', 'one', '--data-dir', `${directory}/data`, '--logger', 'zap', '--log-level', 'error', '--unsafe-no-fsync'],
+        ...['--name', 'one', '--data-dir', `${directory}/data`, '--logger', 'zap', '--log-level', 'error'],
         ...['--listen-client-urls', url, '--advertise-client-urls', url, '--listen-peer-urls', `http://127.0.0.1:${peers}`],
         ...['--initial-advertise-peer-urls', `http://127.0.0.1:${peers}`, '--initial-cluster', `one=http://127.0.0.1:${peers}`],
         ...args,
-      ].filter((word) => word !== '--unsafe-no-fsync'), // since 3.5
+      ],
       { stdio: ['ignore', 'ignore', 'inherit'] },
     );
-    if (scheme === 'http' && !(await until(() => ask('/v3/kv/range', { key: encode('none') }).then(() => true, () => false), 20_000))) throw new Error('etcd does not answer'); // prettier-ignore
+    const answers = (): Promise<boolean> => fetch(`${url}/health`, { headers: { connection: 'close' } }).then(({ ok }) => ok, () => false); // prettier-ignore
+    if (scheme === 'http' && !(await until(answers, 20_000))) throw new Error('etcd does not answer');
   };
   const kill = async (): Promise<void> => {
     if (child === undefined) return;
@@ -57,7 +61,10 @@ export async function etcd(
     if (!response.ok) throw new Error(`${path}: ${JSON.stringify(answer)}`);
     return answer;
   };
-  t.teardown(kill);
+  t.teardown(async () => {
+    await kill();
+    rmSync(directory, { recursive: true, force: true });
+  });
   await start();
   return {
     url,

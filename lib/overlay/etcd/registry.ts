@@ -6,7 +6,7 @@ import { localMac } from '../../primitive/mac.js';
 import { OverlayError } from '../error.js';
 import type { OverlayEnd, OverlayNode } from '../node.js';
 import type { Joining, OverlayMembership, OverlayRegistry } from '../registry.js';
-import { type Family, type Subnet, families, overlap, sizeOf, subnet } from '../subnet.js';
+import { type Family, type Subnet, families, holds, overlap, sizeOf, subnet } from '../subnet.js';
 import { DEFAULT_VNI } from '../wanted.js';
 import { EtcdClient, type EtcdAccess, type Json } from './client.js';
 import { type FlannelConfig, type Lease, type Range, formatValue, keyOf, parseConfig, parseLease } from './layout.js';
@@ -181,7 +181,7 @@ class Member implements OverlayMembership {
     return this.#self!;
   }
   get nodes(): readonly OverlayNode[] {
-    return this.#read().nodes;
+    return [this.self, ...this.#read().nodes];
   }
   get problems(): readonly OverlayError[] {
     return [...this.#troubles.values(), ...this.#read().problems];
@@ -206,6 +206,8 @@ class Member implements OverlayMembership {
     const nodes: OverlayNode[] = [];
     const problems: OverlayError[] = [];
     for (const { key, value } of this.#entries.values()) {
+      // This node's own, whatever somebody made of it for the moment.
+      if (this.#self !== undefined && key === this.#key) continue;
       const lease = parseLease(key, value);
       if (typeof lease !== 'string') nodes.push(lease.node);
       else if (problems.length < MAX_PROBLEMS) {
@@ -297,7 +299,8 @@ class Member implements OverlayMembership {
     for (const family of families) {
       const from = config[family];
       if (from === undefined) continue;
-      const choice = freeIn(family, from, taken.flatMap((subnets) => subnets[family] ?? [])); // prettier-ignore
+      // An entry that is no part of the network, or all of it, takes nobody's place.
+      const choice = freeIn(family, from, taken.flatMap((subnets) => subnets[family] ?? []).filter((one) => holds(from.network, one) && one.length > from.network.length)); // prettier-ignore
       if (choice.length === 0)
         throw new OverlayError('ERR_OVERLAY_NO_SUBNET', `every /${from.length} of ${from.network.text} is taken`, {
           about: from.network.text,
