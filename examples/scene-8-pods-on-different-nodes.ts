@@ -52,7 +52,7 @@ async function scene(): Promise<void> {
       'ip address add 10.244.1.0/32 dev flannel.1; ip link set flannel.1 up',
       'ip link add cni0 type bridge; ip address add 10.244.1.1/24 dev cni0; ip link set cni0 mtu 1450 up',
       'ip neigh replace 10.244.3.0 lladdr 46:d8:ad:31:bc:47 dev flannel.1 nud permanent',
-      'bridge fdb replace 46:d8:ad:31:bc:47 dev flannel.1 dst 192.160.0.6 self permanent',
+      'bridge fdb replace 46:d8:ad:31:bc:47 dev flannel.1 dst 192.160.0.6 self permanent extern_learn',
       'ip route add 10.244.3.0/24 via 10.244.3.0 dev flannel.1 onlink',
     ],
     () => joinOverlay(lab.vm02, { registry: nodes, bridge: true }),

@@ -9,7 +9,7 @@ import { localMac } from '../primitive/mac.js';
 import type { InfoOf, Link } from '../wire/link.js';
 import { namedInet6Conf, namedInetConf } from '../wire/link.js';
 import { OverlayError } from './error.js';
-import { ALIAS, type Underlay, type WantedHalf } from './wanted.js';
+import { ALIAS, UNFINISHED, type Underlay, type WantedHalf } from './wanted.js';
 
 /** Where it is and how many changes that took. */
 export interface Ensured {
@@ -18,7 +18,7 @@ export interface Ensured {
 }
 
 export function isOurs(link: Link, made: ReadonlySet<number>): boolean {
-  return link.alias === ALIAS || made.has(link.ifindex);
+  return link.alias === ALIAS || link.group === UNFINISHED || made.has(link.ifindex);
 }
 
 /** The VXLAN device of one half, as it should be. One that is not ours is left alone, and is an error. */
@@ -45,23 +45,29 @@ export async function ensureVtep(node: Netns, half: WantedHalf, underlay: Underl
       // A MAC that was set stays: systemd gives another one to devices whose MAC is random (its MACAddressPolicy).
       mac,
       mtu,
-      alias: ALIAS,
-      // It is the end of a tunnel without multicast: link-local addresses have nobody to talk to.
-      addrGenMode: 'none',
-      up: true,
+      group: UNFINISHED,
     });
-    made.add(link.ifindex);
     changes++;
-  } else {
-    made.add(link.ifindex);
-    changes += await mend(node, link, { ...(link.mac !== mac && { mac }), ...(link.mtu !== mtu && { mtu }) });
   }
+  made.add(link.ifindex);
+  // It is the end of a tunnel without multicast: link-local addresses have nobody to talk to.
+  const addrGenMode = link.addrGenMode === undefined || link.addrGenMode === 'none' ? {} : { addrGenMode: 'none' as const };
+  changes += await mend(node, link, { ...(link.mac !== mac && { mac }), ...(link.mtu !== mtu && { mtu }), ...addrGenMode });
   return { link, changes };
 }
 
 /** Up last, and the mark in any case. */
-async function mend(node: Netns, link: Link, change: { readonly mac?: string; readonly mtu?: number }): Promise<number> {
-  const whole = { ...change, ...(link.alias !== ALIAS && { alias: ALIAS }), ...(!link.up && { up: true }) };
+async function mend(
+  node: Netns,
+  link: Link,
+  change: { readonly mac?: string; readonly mtu?: number; readonly addrGenMode?: 'none' },
+): Promise<number> {
+  const whole = {
+    ...change,
+    ...(link.alias !== ALIAS && { alias: ALIAS }),
+    ...(link.group === UNFINISHED && { group: 0 }),
+    ...(!link.up && { up: true }),
+  };
   if (Object.keys(whole).length === 0) return 0;
   await run(node, 'joinOverlay', [{ op: 'link.set', link: link.ifindex, change: whole }]);
   return 1;
@@ -94,24 +100,14 @@ function taken(name: string, { kind }: Link): OverlayError {
 export async function ensureBridge(node: Netns, name: string, mtu: number, wide: boolean, made: Set<number>): Promise<Ensured> {
   const found = await findLink(node, name);
   if (found !== undefined && found.kind !== 'bridge') throw taken(name, found);
-  if (found !== undefined) {
-    if (!isOurs(found, made)) return { link: found, changes: 0 };
-    made.add(found.ifindex);
-    return { link: found, changes: await mend(node, found, found.mtu === mtu ? {} : { mtu }) };
-  }
-  const link = await createBridge(node, name, {
-    stp: false,
-    forwardDelay: 0,
-    // One that follows the ports would change under the pods' ARP tables.
-    mac: localMac(),
-    alias: ALIAS,
-    ...(!wide && { addrGenMode: 'none' as const }),
-    up: true,
-  });
+  if (found !== undefined && !isOurs(found, made)) return { link: found, changes: 0 };
+  // A MAC that follows the ports would change under the pods' ARP tables.
+  const link = found ?? (await createBridge(node, name, { stp: false, forwardDelay: 0, mac: localMac(), group: UNFINISHED }));
   made.add(link.ifindex);
-  // Given in the creation it would follow the least of the ports' (br_mtu_auto_adjust).
-  await run(node, 'joinOverlay', [{ op: 'link.set', link: link.ifindex, change: { mtu } }]);
-  return { link, changes: 2 };
+  const addrGenMode = wide || link.addrGenMode === undefined || link.addrGenMode === 'none' ? {} : { addrGenMode: 'none' as const };
+  // Given in the creation, the MTU would follow the least of the ports' (br_mtu_auto_adjust): it is set though it be the same.
+  const changes = await mend(node, link, { ...((found === undefined || link.mtu !== mtu) && { mtu }), ...addrGenMode });
+  return { link, changes: changes + (found === undefined ? 1 : 0) };
 }
 
 // ------------------------------------------------------------------ settings

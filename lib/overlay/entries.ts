@@ -7,7 +7,7 @@ import { AF_INET, AF_INET6, AF_UNSPEC, RT_TABLE_MAIN } from '../wire/constants.j
 import { NLM_F_DUMP } from '../wire/message.js';
 import { type FdbEntry, type Neighbor, decodeFdb, decodeNeighbor, encodeFdbDump, encodeNeighborDump } from '../wire/neighbor.js';
 import { type Route, decodeRoute, encodeRouteDump } from '../wire/route.js';
-import { PROTOCOL, type WantedHalf, type WantedRoute } from './wanted.js';
+import { FDB_MARK, PROTOCOL, type WantedHalf, type WantedRoute } from './wanted.js';
 
 /** Of one half, what there is. */
 export interface Entries {
@@ -87,8 +87,7 @@ export interface Devices {
   readonly underlay: number;
 }
 
-/** `known`: MACs whose forwarding entries on this device are ours, from before. */
-export function plan(half: WantedHalf, devices: Devices, there: Entries, known: ReadonlySet<string>): readonly Change[] {
+export function plan(half: WantedHalf, devices: Devices, there: Entries): readonly Change[] {
   const link = devices.vtep;
   const addresses = planAddresses(link, half.address, there.addresses, half.family);
 
@@ -111,8 +110,11 @@ export function plan(half: WantedHalf, devices: Devices, there: Entries, known: 
         operations.push({ op: 'neighbor.set', link, neighbor: { address: route.via, mac, state: 'permanent', protocol } });
       }
       const remote = half.fdb.get(mac)!;
-      if (!fdbIsRight(fdb.get(mac), remote)) {
-        operations.push({ op: 'fdb.set', link, entry: { mac, dst: remote } });
+      const entry = fdb.get(mac);
+      if (!fdbIsRight(entry, remote)) {
+        // One that a user made is not taken over by one with our flag (vxlan_fdb_update_existing).
+        if (entry !== undefined && !isMarked(entry)) operations.push({ op: 'fdb.delete', link, entry: { mac, ...(entry.dst !== undefined && { dst: entry.dst }) } }); // prettier-ignore
+        operations.push({ op: 'fdb.set', link, entry: { mac, dst: remote, flags: [FDB_MARK] } });
       }
     }
     const same = routes.get(dst) ?? [];
@@ -137,18 +139,14 @@ export function plan(half: WantedHalf, devices: Devices, there: Entries, known: 
       (devices[kept.through] !== route.dev && there.routes.some((one) => one.dst === route.dst && routeIsRight(one, kept, devices)));
     if (route.protocol === protocol && isGone) stale.push(deletion(route));
   }
-  const old = new Set(known);
-  for (const { address, mac, protocol: by } of there.neighbors) {
-    if (by !== protocol) continue;
-    old.add(mac);
-    if (!half.neighbors.has(address)) stale.push({ op: 'neighbor.delete', link, neighbor: { address } });
+  for (const { address, protocol: by } of there.neighbors) {
+    if (by === protocol && !half.neighbors.has(address)) stale.push({ op: 'neighbor.delete', link, neighbor: { address } });
   }
-  const forgotten: Operation[] = [];
-  for (const { mac, dst } of there.fdb) {
-    if (old.has(mac) && !half.fdb.has(mac) && dst !== undefined) forgotten.push({ op: 'fdb.delete', link, entry: { mac, dst } });
+  for (const entry of there.fdb) {
+    const { mac, dst } = entry;
+    if (isMarked(entry) && !half.fdb.has(mac) && dst !== undefined) stale.push({ op: 'fdb.delete', link, entry: { mac, dst } });
   }
-  // A forwarding entry bears no mark: the neighbour, which does, goes after it.
-  const gone = [...forgotten, ...stale].map((operation): Change => ({ about: half.device, operations: [operation] }));
+  const gone = stale.map((operation): Change => ({ about: half.device, operations: [operation] }));
   return [...addresses, ...changes, ...gone];
 }
 
@@ -170,8 +168,18 @@ export function neighborIsRight(neighbor: Neighbor | undefined, mac: string): bo
   return neighbor?.mac === mac && neighbor.state === 'permanent' && neighbor.protocol === protocol;
 }
 
+function isMarked({ flags }: FdbEntry): boolean {
+  return flags?.includes(FDB_MARK) === true;
+}
+
 export function fdbIsRight(entry: FdbEntry | undefined, remote: string): boolean {
-  return entry?.dst === remote && entry.state === 'permanent' && entry.port === undefined && entry.vni === undefined;
+  return (
+    entry?.dst === remote &&
+    entry.state === 'permanent' &&
+    entry.flags?.includes(FDB_MARK) === true &&
+    entry.port === undefined &&
+    entry.vni === undefined
+  );
 }
 
 export function isOurs(route: Route, { vtep }: Devices): boolean {

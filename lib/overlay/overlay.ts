@@ -69,7 +69,7 @@ const ATTEMPTS = 10;
  * What is not ours stays as it is. It keeps the process alive until it is left.
  *
  * Like, for each other node, `ip neigh replace 10.244.3.0 lladdr MAC dev flannel.1 nud permanent`, `bridge fdb replace MAC dev flannel.1
- * dst ADDRESS self permanent`, `ip route add 10.244.3.0/24 via 10.244.3.0 dev flannel.1 onlink`.
+ * dst ADDRESS self permanent extern_learn`, `ip route add 10.244.3.0/24 via 10.244.3.0 dev flannel.1 onlink`.
  * @throws OverlayError ERR_OVERLAY_*, ERR_ETCD_*; TypeError ERR_INVALID_ARG_*; UnsupportedError: the kernel has no VXLAN
  * @example await using overlay = await joinOverlay(node, { registry: etcdRegistry({ endpoints: ['http://10.0.0.1:2379'] }), bridge: true })
  */
@@ -130,8 +130,6 @@ export interface Overlay extends AsyncDisposable {
 class Joined implements Overlay {
   readonly #made = new Set<number>();
   readonly #forwarding: Forwarding = new Map();
-  /** MACs by device whose forwarding entries are ours. */
-  readonly #known = new Map<string, Set<string>>();
   readonly #stopped = new AbortController();
   #membership: OverlayMembership | undefined;
   #subscription: Subscription | undefined;
@@ -260,7 +258,6 @@ class Joined implements Overlay {
       this.#kernel = [];
       return 0;
     }
-    this.#remember();
     try {
       await run(this.node, 'joinOverlay', changes.flatMap(({ operations }) => operations)); // prettier-ignore
       this.#kernel = [];
@@ -282,17 +279,7 @@ class Joined implements Overlay {
       this.#halves.map(({ half, devices }) => ({ family: half.family, ifindex: devices.vtep })),
       this.#halves[0]?.devices.underlay ?? 0,
     );
-    return this.#halves.flatMap(({ half, devices }, index) =>
-      plan(half, devices, there[index]!, this.#known.get(half.device) ?? new Set()),
-    );
-  }
-
-  #remember(): void {
-    for (const { half } of this.#halves) {
-      const known = this.#known.get(half.device) ?? new Set();
-      // Those of before stay until a pass has seen that they are gone: then it has none to forget.
-      this.#known.set(half.device, new Set([...[...known].slice(-MAX_KNOWN), ...half.fdb.keys()]));
-    }
+    return this.#halves.flatMap(({ half, devices }, index) => plan(half, devices, there[index]!));
   }
 
   async #try({ about, operations }: Change, failed: OverlayError[]): Promise<void> {
@@ -441,8 +428,6 @@ class Joined implements Overlay {
 
 /** How long a registry may take to say goodbye before the devices go. */
 const PATIENCE_MILLISECONDS = 1000;
-/** MACs of nodes that went, as far as they may have left something behind. */
-const MAX_KNOWN = 10_000;
 
 async function ignoring(work: Promise<unknown>): Promise<void> {
   await work.catch((error: unknown) => {

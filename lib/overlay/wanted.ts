@@ -7,8 +7,12 @@ import { type Family, type Subnet, families, formatAddress, holds, parseAddress,
  * comes after a crash. Nobody else's in iproute2's rt_protos.
  */
 export const PROTOCOL = 112;
+/** A forwarding entry of a VXLAN bears no number, but it keeps this flag: it is a control plane's, which is what we are (NTF_EXT_LEARNED). */
+export const FDB_MARK = 'extern_learn';
 /** By this one devices are. */
 export const ALIAS = 'podtap overlay';
+/** And by this group, which the message that makes a device can say, until it has its alias, which it cannot ('podt'). */
+export const UNFINISHED = 0x706f6474;
 
 export const DEFAULT_VNI = 1;
 export const DEFAULT_PORT = 8472;

@@ -34,7 +34,7 @@ await t.test('pods on two nodes talk as the document has it', skip, async (t) =>
   t.match(await ipJson(lab.one, 'address show dev cni0'), [{ mtu: 1450, addr_info: [{ local: '10.244.1.1', prefixlen: 24 }] }]);
   t.match(await ipJson(lab.one, 'route show dev flannel.1'), [{ dst: '10.244.3.0/24', gateway: '10.244.3.0', flags: ['onlink'] }]);
   t.match(await ipJson(lab.one, 'neighbour show dev flannel.1'), [{ dst: '10.244.3.0', lladdr: THREE.vtepMac, state: ['PERMANENT'] }]);
-  t.match(await bridgeJson(lab.one, 'fdb show dev flannel.1'), [{ mac: THREE.vtepMac, dst: '192.160.0.6', state: 'permanent', flags: ['self'] }]); // prettier-ignore
+  t.match(await bridgeJson(lab.one, 'fdb show dev flannel.1'), [{ mac: THREE.vtepMac, dst: '192.160.0.6', state: 'permanent', flags: ['self', 'extern_learn'] }]); // prettier-ignore
 
   await using a = await pod(lab.one, 3, one.mtu, '10.244.1.3/24');
   await using b = await pod(lab.three, 3, three.mtu, '10.244.3.3/24');
@@ -225,7 +225,7 @@ await t.test('nodes that come, go and change are followed', skip, async (t) => {
   const entries = (...list: readonly (readonly [subnet: string, mac: string, publicIp: string])[]): string =>
     [
       ...list.map(([subnet, mac]) => `${subnet} lladdr ${mac} PERMANENT proto 112 \n`),
-      ...list.map(([, mac, publicIp]) => `${mac} dst ${publicIp} self permanent\n`),
+      ...list.map(([, mac, publicIp]) => `${mac} dst ${publicIp} self extern_learn permanent\n`),
       ...list.map(([subnet]) => `${subnet}/24 via ${subnet} proto 112 onlink \n`),
     ].join('');
   t.equal(await told(), entries(['10.244.3.0', THREE.vtepMac, THREE.publicIp]));
