@@ -1,3 +1,4 @@
+import * as v from 'valibot';
 import { type Schema, array, check } from '../check.js';
 import { OverlayError } from './error.js';
 import { type OverlayEnd, type OverlayNetwork, type OverlayNode, givenNode, vtepMacOf } from './node.js';
@@ -26,14 +27,16 @@ const schema = array(givenNode as unknown as Schema<ListedNode>);
  * @example const nodes = nodeList([{ ipv4: { subnet: '10.244.1.0/24', publicIp: '192.161.1.5' } }, { ipv4: { subnet: '10.244.3.0/24', publicIp: '192.160.0.6' } }])
  */
 export function nodeList(nodes: readonly ListedNode[]): NodeList {
-  let listed = read('nodeList', nodes);
+  let known = read('nodeList', nodes, new Map());
+  let listed: readonly OverlayNode[] = [...known.values()];
   const followers = new Set<() => void>();
   return {
     get nodes() {
       return listed;
     },
     update(next) {
-      listed = read('nodeList.update', next);
+      known = read('nodeList.update', next, known);
+      listed = [...known.values()];
       for (const changed of [...followers]) changed();
     },
     async network(): Promise<OverlayNetwork> {
@@ -50,7 +53,7 @@ export function nodeList(nodes: readonly ListedNode[]): NodeList {
         },
         get nodes() {
           // A node that was taken off the list has no part in it.
-          return find(listed, joining) === undefined ? [] : listed;
+          return find(listed, joining) === undefined ? NOBODY : listed;
         },
         get problems() {
           return find(listed, joining) === undefined ? [notListed(joining)] : [];
@@ -63,17 +66,41 @@ export function nodeList(nodes: readonly ListedNode[]): NodeList {
   };
 }
 
-function read(where: string, nodes: readonly ListedNode[]): readonly OverlayNode[] {
-  const checked = check(schema, nodes, where);
-  return checked.map((node) => {
-    const ends = families.flatMap((family): [Family, OverlayEnd][] => {
-      const end = node[family];
-      if (end === undefined) return [];
-      const publicIp = formatAddress(family, parseAddress(family, end.publicIp)!);
-      return [[family, { subnet: parseSubnet(end.subnet)!.text, publicIp, vtepMac: end.vtepMac ?? vtepMacOf(end.subnet) }]];
-    });
-    return Object.fromEntries(ends);
+const NOBODY: readonly OverlayNode[] = [];
+
+type Known = ReadonlyMap<string, OverlayNode>;
+
+/** An entry that is as it was before is not looked at again, and is the same object. */
+function read(where: string, nodes: readonly ListedNode[], known: Known): Known {
+  const whole: (readonly [text: string, node: OverlayNode | undefined])[] = check(array(anything), nodes, where).map((node) => {
+    const text = written(node);
+    return [text, known.get(text)];
   });
+  const fresh = whole.some(([, node]) => node === undefined);
+  // All of them, so that an error says which one it is.
+  const checked = fresh ? check(schema, nodes.map((node, at) => (whole[at]![1] === undefined ? node : RIGHT)), where) : []; // prettier-ignore
+  return new Map(whole.map(([text, node], at) => [text, node ?? complete(checked[at]!)]));
+}
+/** '' where it cannot be: the check says why. */
+function written(node: unknown): string {
+  try {
+    return JSON.stringify(node);
+  } catch {
+    return '';
+  }
+}
+const anything = v.any() as unknown as Schema<unknown>;
+/** Stands for an entry that was checked before. */
+const RIGHT: ListedNode = { ipv4: { subnet: '10.244.0.0/24', publicIp: '10.0.0.1' } };
+
+function complete(node: ListedNode): OverlayNode {
+  const ends = families.flatMap((family): [Family, OverlayEnd][] => {
+    const end = node[family];
+    if (end === undefined) return [];
+    const publicIp = formatAddress(family, parseAddress(family, end.publicIp)!);
+    return [[family, { subnet: parseSubnet(end.subnet)!.text, publicIp, vtepMac: end.vtepMac ?? vtepMacOf(end.subnet) }]];
+  });
+  return Object.fromEntries(ends);
 }
 
 function find(nodes: readonly OverlayNode[], joining: Joining): OverlayNode | undefined {

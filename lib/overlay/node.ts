@@ -108,21 +108,28 @@ export interface Admitted {
 /** Enough to see what is wrong; a registry full of nonsense must not fill the memory. */
 const MAX_PROBLEMS = 100;
 
+/** What was thought of an end of a node before, of itself and without the others: a list of a thousand seldom changes but in one. */
+export type Verdicts = WeakMap<OverlayEnd, Verdict>;
+type Verdict = { readonly why: string } | { readonly end: OverlayEnd; readonly subnet: Subnet };
+
 /**
  * The other nodes of the registry's list. What a registry says is the word of everybody who may write there: a subnet outside of the
  * network would take away routes, one inside of ours our pods, a public address on the overlay would encapsulate for ever. Of two that
  * contradict each other the first is believed.
  */
-export function admit(network: OverlayNetwork, self: OverlayNode, nodes: readonly OverlayNode[]): Admitted {
+export function admit(
+  network: OverlayNetwork,
+  self: OverlayNode,
+  nodes: readonly OverlayNode[],
+  verdicts: Verdicts = new WeakMap(),
+): Admitted {
   const problems: OverlayError[] = [];
   const subnets = { ipv4: new Subnets(), ipv6: new Subnets() };
   const remotes = { ipv4: new Map<string, string>(), ipv6: new Map<string, string>() };
   const whole = { ipv4: prefixOf(network.ipv4), ipv6: prefixOf(network.ipv6) };
   for (const family of families) {
-    const own = self[family];
-    if (own === undefined) continue;
-    const ownSubnet = parseSubnet(own.subnet);
-    if (ownSubnet !== undefined) subnets[family].add(ownSubnet);
+    const own = prefixOf(self[family]?.subnet);
+    if (own !== undefined) subnets[family].add(own);
   }
   const others: OverlayNode[] = [];
   for (const node of nodes) {
@@ -130,14 +137,12 @@ export function admit(network: OverlayNetwork, self: OverlayNode, nodes: readonl
     for (const family of families) {
       const own = self[family];
       const given = node[family] as OverlayEnd | null | undefined;
-      if (typeof given !== 'object' || given === null || own === undefined || !network.families.includes(family) || isSame(own, given))
-        continue;
-      const why = whyNot(family, given, own, whole[family], remotes[family], subnets[family]);
-      if (why === undefined) {
-        const publicIp = formatAddress(family, parseAddress(family, given.publicIp)!);
-        admitted[family] = { subnet: given.subnet, publicIp, vtepMac: given.vtepMac.toLowerCase() };
-      }
-      if (why !== undefined && problems.length < MAX_PROBLEMS)
+      if (typeof given !== 'object' || given === null || own === undefined || !network.families.includes(family) || isSame(own, given)) continue; // prettier-ignore
+      let verdict = verdicts.get(given);
+      if (verdict === undefined) verdicts.set(given, (verdict = judge(family, given, whole[family])));
+      const why = 'why' in verdict ? verdict.why : contradiction(verdict, own, remotes[family], subnets[family]);
+      if (why === undefined) admitted[family] = (verdict as { end: OverlayEnd }).end;
+      else if (problems.length < MAX_PROBLEMS)
         problems.push(
           new OverlayError('ERR_OVERLAY_NODE', `the node of ${told(given.subnet)} is passed over: ${why}`, { about: told(given.subnet) }),
         );
@@ -161,32 +166,37 @@ function told(text: unknown): string {
   return JSON.stringify(String(text).slice(0, 80)).slice(1, -1);
 }
 
-function whyNot(
-  family: Family,
-  end: OverlayEnd,
+/** Whether it could be true at all. */
+function judge(family: Family, end: OverlayEnd, network: Subnet | undefined): Verdict {
+  if (![end.subnet, end.publicIp, end.vtepMac].every((one: unknown) => typeof one === 'string'))
+    return { why: 'that is not how a node is told' };
+  const subnet = parseSubnet(end.subnet);
+  if (subnet?.family !== family || subnet.text !== end.subnet) return { why: `that is no ${family} prefix` };
+  if (network !== undefined && !(holds(network, subnet) && subnet.length > network.length)) return { why: `it is not in ${network.text}` };
+  if (subnet.length < SHORTEST[family]) return { why: `it is wider than any node's` };
+  if (!v.is(interfaceMac, end.vtepMac)) return { why: `its VTEP's MAC is ${told(end.vtepMac)}, which no interface can have` };
+  const address = parseAddress(family, end.publicIp);
+  if (address === undefined || !isUnicast(family, address))
+    return { why: `its public address is ${told(end.publicIp)}, which no node can have` };
+  if (network !== undefined && holds(network, { family, address }))
+    return { why: `its public address ${end.publicIp} is on the overlay itself` };
+  return { end: { subnet: subnet.text, publicIp: formatAddress(family, address), vtepMac: end.vtepMac.toLowerCase() }, subnet };
+}
+
+/** Whether it can be true beside what was believed before it. */
+function contradiction(
+  { end, subnet }: Extract<Verdict, { end: OverlayEnd }>,
   own: OverlayEnd,
-  network: Subnet | undefined,
   remotes: Map<string, string>,
   subnets: Subnets,
 ): string | undefined {
-  if (![end.subnet, end.publicIp, end.vtepMac].every((one: unknown) => typeof one === 'string')) return 'that is not how a node is told';
-  const subnet = parseSubnet(end.subnet);
-  if (subnet?.family !== family || subnet.text !== end.subnet) return `that is no ${family} prefix`;
-  if (network !== undefined && !(holds(network, subnet) && subnet.length > network.length)) return `it is not in ${network.text}`;
-  if (subnet.length < SHORTEST[family]) return `it is wider than any node's`;
-  if (!v.is(interfaceMac, end.vtepMac)) return `its VTEP's MAC is ${told(end.vtepMac)}, which no interface can have`;
-  const mac = end.vtepMac.toLowerCase();
-  const reached = parseAddress(family, end.publicIp);
-  if (reached === undefined || !isUnicast(family, reached)) return `its public address is ${told(end.publicIp)}, which no node can have`;
-  if (network !== undefined && holds(network, { family, address: reached }))
-    return `its public address ${end.publicIp} is on the overlay itself`;
   if (end.publicIp === own.publicIp) return `it has this node's public address ${own.publicIp}`;
-  if (mac === own.vtepMac) return `it has this node's VTEP MAC ${mac}`;
-  const remote = remotes.get(mac);
-  if (remote !== undefined && remote !== end.publicIp) return `its VTEP MAC ${mac} is that of the node at ${remote}`;
+  if (end.vtepMac === own.vtepMac) return `it has this node's VTEP MAC ${own.vtepMac}`;
+  const remote = remotes.get(end.vtepMac);
+  if (remote !== undefined && remote !== end.publicIp) return `its VTEP MAC ${end.vtepMac} is that of the node at ${remote}`;
   const taken = subnets.add(subnet);
   if (taken !== undefined) return `it overlaps ${taken.text}, which is another's`;
-  remotes.set(mac, end.publicIp);
+  remotes.set(end.vtepMac, end.publicIp);
   return undefined;
 }
 

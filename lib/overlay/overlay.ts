@@ -4,11 +4,11 @@ import { type LinkRef, abortSignal, boolean, check, either, interfaceName, ip, l
 import { findLink } from '../kernel/link.js';
 import { type Netns, attachment } from '../kernel/netns.js';
 import { type Change as KernelChange, type Subscription, subscribe } from '../kernel/watch.js';
-import { isAbsent, putBack, run } from '../operation/run.js';
+import { isAbsent, putBack, run, runChecked } from '../operation/run.js';
 import { type Devices, type Change, deletion, fdbIsRight, isOurs as isOurRoute, neighborIsRight, plan, planAddresses, readAddresses, readEntries, routeIsRight } from './entries.js'; // prettier-ignore
 import { type Forwarding, deleteDevices, ensureBridge, ensureForwarding, ensureSettings, ensureVtep, isOurs, restoreForwarding } from './devices.js'; // prettier-ignore
 import { OverlayError } from './error.js';
-import { type OverlayNetwork, type OverlayNode, admit, checkNetwork, networkEntries } from './node.js';
+import { type OverlayNetwork, type OverlayNode, type Verdicts, admit, checkNetwork, networkEntries } from './node.js';
 import type { Joining, OverlayMembership, OverlayRegistry } from './registry.js';
 import { families } from './subnet.js';
 import { type FoundUnderlay, findUnderlay, readUnderlay } from './underlay.js';
@@ -138,6 +138,8 @@ class Joined implements Overlay {
   #bridgeIndex: number | undefined;
   #nodes: readonly OverlayNode[] = [];
   #admission: readonly OverlayError[] = [];
+  #admitted: { readonly self: OverlayNode; readonly nodes: readonly OverlayNode[]; readonly others: readonly OverlayNode[] } | undefined;
+  readonly #verdicts: Verdicts = new WeakMap();
   #kernel: readonly OverlayError[] = [];
   #told = new Set<string>();
   #last: Promise<unknown> = Promise.resolve();
@@ -171,7 +173,7 @@ class Joined implements Overlay {
 
   async start(registry: OverlayRegistry, joining: Joining, signal: AbortSignal | undefined): Promise<void> {
     this.#subscription = await subscribe(this.node, ['link', 'address', 'route', 'neighbor', 'fdb'], { signal: this.#stopped.signal });
-    this.#membership = await registry.join(joining, () => this.#soon(), signal);
+    this.#membership = await registry.join(joining, () => this.#membership !== undefined && this.#soon(), signal);
     signal?.throwIfAborted();
     await this.reconcile();
     signal?.throwIfAborted();
@@ -218,8 +220,7 @@ class Joined implements Overlay {
   async #pass(): Promise<number> {
     const member = this.#member();
     const underlay = await readUnderlay(this.node, this.underlay);
-    const { others, problems } = admit(this.network, member.self, member.nodes);
-    this.#admission = problems;
+    const others = this.#admit(member);
     const halves = wanted(this.network, underlay, member.self, others);
     let changes = 0;
     const devices: Devices[] = [];
@@ -237,6 +238,17 @@ class Joined implements Overlay {
     changes += await this.#passEntries();
     this.#nodes = others;
     return changes;
+  }
+
+  /** Of a list that is the same as last time, the answer is, too. */
+  #admit({ self, nodes }: OverlayMembership): readonly OverlayNode[] {
+    const last = this.#admitted;
+    if (last === undefined || last.self !== self || last.nodes !== nodes) {
+      const { others, problems } = admit(this.network, self, nodes, this.#verdicts);
+      this.#admission = problems;
+      this.#admitted = { self, nodes, others };
+    }
+    return this.#admitted!.others;
   }
 
   async #passBridge(name: string): Promise<number> {
@@ -259,7 +271,7 @@ class Joined implements Overlay {
       return 0;
     }
     try {
-      await run(this.node, 'joinOverlay', changes.flatMap(({ operations }) => operations)); // prettier-ignore
+      await runChecked(this.node, changes.flatMap(({ operations }) => operations)); // prettier-ignore
       this.#kernel = [];
       return changes.length;
     } catch (error) {

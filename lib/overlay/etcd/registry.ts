@@ -181,7 +181,7 @@ class Member implements OverlayMembership {
     return this.#self!;
   }
   get nodes(): readonly OverlayNode[] {
-    return [this.self, ...this.#read().nodes];
+    return this.#read().nodes;
   }
   get problems(): readonly OverlayError[] {
     return [...this.#troubles.values(), ...this.#read().problems];
@@ -203,7 +203,7 @@ class Member implements OverlayMembership {
 
   #read(): Parsed {
     if (this.#parsed !== undefined) return this.#parsed;
-    const nodes: OverlayNode[] = [];
+    const nodes: OverlayNode[] = [this.self];
     const problems: OverlayError[] = [];
     for (const { key, value } of this.#entries.values()) {
       // This node's own, whatever somebody made of it for the moment.
