@@ -120,6 +120,26 @@ export const interfacePattern = string(
 /** A further name of an interface. */
 export const altname = string("a name: 1 to 127 bytes without '/', ':', white space or NUL", (name) => whyNoName(name, ALTIFNAMSIZ));
 
+/** What is wrong with a name of RFC 1123 labels; '_' is accepted, as engines accept it in containers' names. */
+function whyNoDomain(name: string, longest: number): string | undefined {
+  if (name === '') return 'it is empty';
+  if (name.length > longest) return `it has ${name.length} characters, and ${longest} fit`;
+  const bad = /[^a-z0-9._-]/iu.exec(name)?.[0];
+  if (bad !== undefined) return `it contains ${inspect(bad)}`;
+  const label = name.split('.').find((part) => !/^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i.test(part));
+  if (label === undefined) return undefined;
+  return label === '' ? 'one of its labels is empty' : `'${label}' is no label: 1 to 63 characters, no '-' at its ends`;
+}
+
+/** sethostname(2) takes 64 bytes (__NEW_UTS_LEN) of any kind; what else stands in it, one guest or the other takes for syntax. */
+export const hostname = string("a host name: letters, digits, '-' and '_', in labels joined by '.', 64 characters at most", (name) =>
+  whyNoDomain(name, 64),
+);
+/** A domain that resolvers search; a dot at its end is accepted. RFC 1035, 2.3.4. */
+export const searchDomain = string("a domain such as 'svc.cluster.local': letters, digits, '-' and '_', in labels joined by '.'", (name) =>
+  whyNoDomain(name.replace(/\.$/, ''), 253),
+);
+
 export const ifindex = integer(1, 0x7fffffff);
 /** An interface by its name, one of its altnames, or its ifindex. */
 export type LinkRef = string | number;
@@ -145,6 +165,10 @@ export const ip = string("an IP address such as '10.1.0.2' or 'fd00::2'", (value
 
 /** An address with its prefix length; without one, /32 or /128. */
 export const cidr = string("an address with a prefix length such as '10.1.0.2/24' or 'fd00::2/64'", whyNoCidr);
+/** The same, and the prefix length must be there. */
+export const fullCidr = string("an address with its prefix length, such as '10.1.0.2/24' or 'fd00::2/64'", (value) =>
+  value.includes('/') ? whyNoCidr(value) : 'there is no prefix length',
+);
 /** A destination: no bit beyond the prefix length; or 'default'. */
 export const prefix = string("a prefix such as '10.1.0.0/16', 'fd00::/64' or 'default'", (value) => {
   if (value === 'default') return undefined;

@@ -85,6 +85,50 @@ export class PodtapError extends Error {
   }
 }
 
+/** A transaction failed, and what it had done was undone. `cause` is what failed. */
+export class TransactionError extends Error {
+  override readonly name: string = 'TransactionError';
+  readonly code: string;
+  /** What failed, as ip(8), tc(8) or sysctl(8) would be told to do it; '' where it was none of podtap's steps. */
+  readonly step: string;
+  /** What was put back. */
+  readonly undone: readonly string[];
+  /** What was not, and why: somebody else's changes, and what the kernel refused. */
+  readonly leftBehind: readonly string[];
+
+  constructor(
+    message: string,
+    details: { code: string; step?: string; undone?: readonly string[]; leftBehind?: readonly string[]; cause?: unknown },
+  ) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = details.code;
+    this.step = details.step ?? '';
+    this.undone = details.undone ?? [];
+    this.leftBehind = details.leftBehind ?? [];
+  }
+}
+
+/**
+ * A pod was not plumbed, and is as it was. `code`: ERR_PLUMB_TAP_BUSY, _IN_PROGRESS, _CONFLICT, _NO_LINK, _AMBIGUOUS_LINK, _NO_ADDRESS,
+ * _LINK_KIND, _LINK_DOWN, _ENSLAVED, _FAILED; ERR_PERMISSION; ERR_TUN_UNAVAILABLE; ERR_NETNS_GONE.
+ */
+export class PlumbError extends TransactionError {
+  override readonly name = 'PlumbError';
+  /** Whether the same call may succeed a moment later. */
+  readonly transient: boolean;
+  /** Who has the TAP open. */
+  readonly holders?: readonly { readonly pid: number; readonly command: string; readonly queues: number }[];
+
+  constructor(
+    message: string,
+    details: ConstructorParameters<typeof TransactionError>[1] & { transient?: boolean; holders?: PlumbError['holders'] },
+  ) {
+    super(message, details);
+    this.transient = details.transient ?? false;
+    if (details.holders !== undefined) this.holders = details.holders;
+  }
+}
+
 /** Misuse: a TypeError with a code, thrown before any system call. */
 export function invalidArgument(code: 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE', message: string): TypeError & { code: string } {
   const error = new TypeError(message) as TypeError & { code: string };

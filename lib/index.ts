@@ -1,6 +1,15 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-export { DumpInterruptedError, type ExtendedAck, NetlinkError, PodtapError, UnsupportedError } from './errors.js';
+export {
+  DumpInterruptedError,
+  type ExtendedAck,
+  NetlinkError,
+  PlumbError,
+  PodtapError,
+  TransactionError,
+  UnsupportedError,
+} from './errors.js';
 export type { LinkRef } from './check.js';
+export type { GuestAddress, GuestNeighbor, GuestNetwork, GuestNexthop, GuestNote, GuestRoute } from './guest/network.js';
 export { Netns, type NetnsRef } from './kernel/netns.js';
 export { type BpfInstruction, type PacketOptions, PacketSocket } from './kernel/packet.js';
 export { Tap, type TapFds, type TapHolder, type TapOffload } from './kernel/tap.js';
@@ -39,6 +48,15 @@ export { readSysctl, setSysctl } from './primitive/sysctl.js';
 export { addFilter, addQdisc, deleteFilter, deleteQdisc, listFilters, listQdiscs } from './primitive/tc.js';
 export { type TapOptions, createTap, openTap } from './primitive/tap.js';
 export { type KernelEvent, type WatchOptions, watch } from './primitive/watch.js';
+export type { PlumbingEvent } from './plumb/events.js';
+export { type InspectedPlumbing, type Inspection, inspect } from './plumb/inspect.js';
+export type { Mode, PlumbOptions, Vmm } from './plumb/options.js';
+export { type Plan, planPlumbing, plumb } from './plumb/plumb.js';
+export { type Plumbing, type Verification } from './plumb/plumbing.js';
+export { type RecoverOptions, openPlumbing, recover, unplumb } from './plumb/recover.js';
+export type { Crossing } from './plumb/traffic.js';
+export type { RecoverReport, UndoReport } from './transaction/recover.js';
+export { type Transaction, type TransactionOptions, transaction } from './transaction/transaction.js';
 export type { Address } from './wire/address.js';
 export type { Link } from './wire/link.js';
 export type { FdbEntry, Neighbor } from './wire/neighbor.js';

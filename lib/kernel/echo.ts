@@ -1,5 +1,6 @@
 import { type Descriptor, native } from '../native.js';
-import { type Netns, attachment } from './netns.js';
+import { checksum } from '../wire/checksum.js';
+import { type Scope, attachment } from './netns.js';
 import { system } from './system.js';
 import { failure, waitFor } from './queue.js';
 
@@ -21,10 +22,10 @@ export class EchoSocket {
   }
 
   /** @throws PodtapError ENETUNREACH, EHOSTUNREACH: no route to there; EPERM: CAP_NET_RAW is missing */
-  static async open(netns: Netns, address: string, scopeId?: number): Promise<EchoSocket> {
+  static async open(scope: Scope, address: string, scopeId?: number): Promise<EchoSocket> {
     const wide = address.includes(':');
     const spec = { type: 'icmp', family: wide ? 6 : 4, address, port: 0, ...(scopeId !== undefined && { scopeId }) } as const;
-    return new EchoSocket(await system(native().socketOpen(attachment(netns).netns, spec)), wide ? 'ipv6' : 'ipv4');
+    return new EchoSocket(await system(native().socketOpen(attachment(scope).netns, spec)), wide ? 'ipv6' : 'ipv4');
   }
 
   /** Sends one request; resolves the round trip in milliseconds, or undefined where no reply came in time. */
@@ -69,11 +70,3 @@ export class EchoSocket {
 
 /** What a later try may mend: EHOSTUNREACH, ECONNREFUSED of an earlier packet (an ICMP error), ENOBUFS. */
 const transient = new Set([113, 111, 105]);
-
-/** RFC 1071. */
-export function checksum(data: Uint8Array): number {
-  let sum = 0;
-  for (let index = 0; index < data.length; index += 2) sum += (data[index]! << 8) | (data[index + 1] ?? 0);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
-  return ~sum & 0xffff;
-}

@@ -40,14 +40,26 @@ interface Attachment {
   /** For requests; events have sockets of their own. */
   readonly socket: Descriptor;
   readonly sysctl: Map<string, Promise<Descriptor>>;
+  /** How many handles share it. */
+  users: number;
 }
 
+/** A namespace, or what acts in one: a transaction. */
+export type Scope = Netns | { readonly netns: Netns };
+
+export function netnsOf(scope: Scope): Netns {
+  return scope instanceof Netns ? scope : scope.netns;
+}
+
+/** A second handle on the same open namespace, to be closed by itself. */
+export let share: (netns: Netns) => Netns;
+
 /** For the rooms above: what stands behind a Netns. Throws where it is none, or closed. */
-export let attachment: (netns: Netns) => Attachment;
+export let attachment: (scope: Scope) => Attachment;
 
 /** The number of its descriptor, for the kernel to find it by (IFLA_NET_NS_FD): good while the handle is open. */
-export function netnsNumber(netns: Netns): number {
-  return native().number(attachment(netns).netns);
+export function netnsNumber(scope: Scope): number {
+  return native().number(attachment(scope).netns);
 }
 
 /**
@@ -65,11 +77,20 @@ export class Netns implements AsyncDisposable {
   #attachment: Attachment | undefined;
 
   static {
-    attachment = (netns) => {
+    attachment = (scope) => {
+      const netns = typeof scope === 'object' && scope !== null ? netnsOf(scope) : undefined;
       if (!(netns instanceof Netns))
-        throw invalidArgument('ERR_INVALID_ARG_TYPE', 'the first argument must be a Netns, from Netns.open() and its kin');
+        throw invalidArgument(
+          'ERR_INVALID_ARG_TYPE',
+          'the first argument must be a Netns, from Netns.open() and its kin, or a Transaction',
+        );
       if (netns.#attachment === undefined) throw new PodtapError('this Netns is closed', { code: 'ERR_NETNS_CLOSED' });
       return netns.#attachment;
+    };
+    share = (netns) => {
+      const attached = attachment(netns);
+      attached.users++;
+      return new Netns(netns.id, netns.path, attached);
     };
   }
 
@@ -168,7 +189,7 @@ export class Netns implements AsyncDisposable {
       const bootId = readBootId();
       const { socket, cookie, inode } = await system(native().netnsAttach(descriptor));
       const known = where ?? `/proc/${process.pid}/fd/${native().number(descriptor)}`;
-      return new Netns({ bootId, cookie, inode }, known, { netns: descriptor, socket, sysctl: new Map() });
+      return new Netns({ bootId, cookie, inode }, known, { netns: descriptor, socket, sysctl: new Map(), users: 1 });
     } catch (error) {
       native().close(descriptor);
       throw error;
@@ -249,7 +270,7 @@ export class Netns implements AsyncDisposable {
   async close(): Promise<void> {
     const attached = this.#attachment;
     this.#attachment = undefined;
-    if (attached === undefined) return;
+    if (attached === undefined || --attached.users > 0) return;
     native().close(attached.socket);
     native().close(attached.netns);
     for (const directory of attached.sysctl.values()) native().close(await directory);

@@ -3,7 +3,7 @@ import { boolean, check, integer, optional, options, u16 } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { type Descriptor, native } from '../native.js';
 import { Writer } from '../wire/writer.js';
-import { type Netns, attachment } from './netns.js';
+import { type Scope, attachment } from './netns.js';
 import { Writing, batches, failure } from './queue.js';
 import { system } from './system.js';
 
@@ -49,10 +49,10 @@ export class PacketSocket implements AsyncDisposable {
   }
 
   /** @throws PodtapError ENODEV: no such device; EPERM: CAP_NET_RAW is missing */
-  static async open(netns: Netns, ifindex: number, settings: PacketOptions = {}): Promise<PacketSocket> {
+  static async open(scope: Scope, ifindex: number, settings: PacketOptions = {}): Promise<PacketSocket> {
     const { filter, protocol = ETH_P_ALL, ...rest } = check(packetOptions, settings, 'openPacketSocket');
     const spec = { ifindex, protocol, ...rest, ...(filter !== undefined && { filter: encodeFilter(filter) }) };
-    return new PacketSocket(await system(native().packetOpen(attachment(netns).netns, spec)));
+    return new PacketSocket(await system(native().packetOpen(attachment(scope).netns, spec)));
   }
 
   /** Frames from now on, in batches, until the signal aborts or the socket is closed. */

@@ -3,7 +3,7 @@ import { PodtapError, invalidArgument } from '../errors.js';
 import { type Descriptor, native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
 import { pass } from './gate.js';
-import { type Netns, attachment } from './netns.js';
+import { type Scope, attachment } from './netns.js';
 import { system } from './system.js';
 
 /** Where a key lives: 'net.ipv4.conf.eth0/1.rp_filter' is conf/eth0.1/rp_filter in the directory ipv4. As in sysctl(8), a dot of an interface's name is written as '/'. */
@@ -19,23 +19,23 @@ export function sysctlPath(key: string): { directory: string; path: string } {
   return { directory, path: rest.join('/') };
 }
 
-export async function readSysctl(netns: Netns, key: string): Promise<string> {
+export async function readSysctl(scope: Scope, key: string): Promise<string> {
   const { directory, path } = sysctlPath(key);
-  const value = await withDirectory(netns, key, directory, (opened) =>
+  const value = await withDirectory(scope, key, directory, (opened) =>
     pass(`read ${key}`, () => native().sysctlRead(opened, path), { syscall: 'read', path }),
   );
   return value.replace(/\n$/, '');
 }
 
-export async function writeSysctl(netns: Netns, key: string, value: string): Promise<void> {
+export async function writeSysctl(scope: Scope, key: string, value: string): Promise<void> {
   const { directory, path } = sysctlPath(key);
-  await withDirectory(netns, key, directory, (opened) =>
+  await withDirectory(scope, key, directory, (opened) =>
     pass(`write ${key}`, () => native().sysctlWrite(opened, path, value), { syscall: 'write', path }),
   );
 }
 
-async function withDirectory<T>(netns: Netns, key: string, name: string, act: (directory: Descriptor) => Promise<T>): Promise<T> {
-  const { netns: descriptor, sysctl } = attachment(netns);
+async function withDirectory<T>(scope: Scope, key: string, name: string, act: (directory: Descriptor) => Promise<T>): Promise<T> {
+  const { netns: descriptor, sysctl } = attachment(scope);
   const directory = sysctl.get(name) ?? native().sysctlOpen(descriptor, name);
   sysctl.set(name, directory);
   return system(

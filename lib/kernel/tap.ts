@@ -6,7 +6,7 @@ import { errnoCode } from '../wire/errno.js';
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_TUN_EXCL, IFF_VNET_HDR, TUN_F } from '../wire/tun.js';
 import { pass } from './gate.js';
 import { findLink } from './link.js';
-import { type Netns, attachment } from './netns.js';
+import { type Netns, type Scope, attachment, netnsOf } from './netns.js';
 import { Writing, batches, failure } from './queue.js';
 import { system } from './system.js';
 import { subscribe } from './watch.js';
@@ -44,6 +44,18 @@ export interface TapShape {
   readonly multiQueue?: boolean;
   readonly vnetHdr: boolean;
   readonly offload: TapOffload;
+}
+
+/** The namespace that a TAP is in, for as long as some work needs it. */
+export interface TapPlace {
+  readonly id: Netns['id'];
+  use<T>(work: (netns: Netns) => Promise<T>): Promise<T>;
+}
+
+/** One that is open, and stays so until its owner closes it. */
+export function placeIn(scope: Scope): TapPlace {
+  const netns = netnsOf(scope);
+  return { id: netns.id, use: (work) => work(netns) };
 }
 
 // struct virtio_net_hdr without mergeable buffers: the kernel's default (uapi/linux/virtio_net.h). It persists, so it is always set.
@@ -117,7 +129,7 @@ export class Tap implements AsyncDisposable {
   readonly vnetHdr: boolean;
   /** Bytes of struct virtio_net_hdr before each frame that is read or sent; 0 without vnetHdr. */
   readonly vnetHeaderBytes: number;
-  readonly #netns: Netns;
+  readonly #place: TapPlace;
   readonly #shape: TapShape;
   readonly #writing = new Writing();
   #held: readonly Descriptor[];
@@ -128,12 +140,12 @@ export class Tap implements AsyncDisposable {
 
   /** For the primitives: see createTap and openTap. */
   constructor(
-    netns: Netns,
+    place: TapPlace,
     link: { readonly ifindex: number; readonly mac: string; readonly mtu: number },
     shape: TapShape,
     held: readonly Descriptor[],
   ) {
-    this.#netns = netns;
+    this.#place = place;
     this.#shape = shape;
     this.#held = held;
     this.name = shape.name;
@@ -188,12 +200,14 @@ export class Tap implements AsyncDisposable {
     const gone = (): never => {
       throw new PodtapError(`the TAP '${this.name}' is gone`, { code: 'ENODEV' });
     };
-    await this.#waitCarrier((carrier) => (carrier === undefined ? gone() : carrier), settings, 'waitAttached');
+    await this.#place.use((netns) =>
+      this.#waitCarrier(netns, (carrier) => (carrier === undefined ? gone() : carrier), settings, 'waitAttached'),
+    );
   }
 
   /** Resolves when nobody has it open any more, or the TAP is gone. */
   async waitDetached(settings: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    await this.#waitCarrier((carrier) => carrier !== true, settings, 'waitDetached');
+    await this.#place.use((netns) => this.#waitCarrier(netns, (carrier) => carrier !== true, settings, 'waitDetached'));
   }
 
   /** Frames that the kernel sends out by the TAP, in batches, each with its vnet header in front if there is one; until the signal aborts or the TAP is closed or gone. */
@@ -261,7 +275,7 @@ export class Tap implements AsyncDisposable {
 
   async #open(): Promise<void> {
     try {
-      const opened = await openQueues(this.#netns, this.#shape, this.ifindex);
+      const opened = await this.#place.use((netns) => openQueues(netns, this.#shape, this.ifindex));
       if (this.#closed) await closeTun({ queues: opened });
       else this.#held = opened;
     } finally {
@@ -279,7 +293,7 @@ export class Tap implements AsyncDisposable {
   }
 
   async #isOurs(pid: number, fd: number): Promise<boolean> {
-    const { inode } = this.#netns.id;
+    const { inode } = this.#place.id;
     try {
       const { name, netnsInode } = await native().tunOf(pid, fd);
       return name === this.name && netnsInode === inode;
@@ -292,6 +306,7 @@ export class Tap implements AsyncDisposable {
   }
 
   async #waitCarrier(
+    netns: Netns,
     done: (carrier: boolean | undefined) => boolean,
     settings: { readonly signal?: AbortSignal },
     where: string,
@@ -303,12 +318,12 @@ export class Tap implements AsyncDisposable {
     const abort = (): void => stop.abort();
     signal?.addEventListener('abort', abort);
     // Subscribed before it is looked at, so that no change falls between.
-    const events = await subscribe(this.#netns, ['link'], { signal: stop.signal });
+    const events = await subscribe(netns, ['link'], { signal: stop.signal });
     const changes = events.changes[Symbol.asyncIterator]();
     try {
       let next = changes.next();
       for (;;) {
-        if (done((await findLink(this.#netns, this.ifindex))?.carrier)) return;
+        if (done((await findLink(netns, this.ifindex))?.carrier)) return;
         const event = await Promise.race([next, pause(POLL_MILLISECONDS, stop.signal)]);
         signal?.throwIfAborted();
         if (event !== undefined) next = changes.next();
@@ -334,8 +349,8 @@ export interface OpenedTun {
 }
 
 /** Makes or opens a TAP; every ioctl in one trip. */
-export function openTun(netns: Netns, spec: TunSpec): Promise<OpenedTun> {
-  const open = (): Promise<OpenedTun> => native().tunOpen(attachment(netns).netns, spec);
+export function openTun(scope: Scope, spec: TunSpec): Promise<OpenedTun> {
+  const open = (): Promise<OpenedTun> => native().tunOpen(attachment(scope).netns, spec);
   return system(pass(`TUNSETIFF ${spec.name}`, open, { syscall: 'ioctl(TUNSETIFF)' }, closeTun), tunFailure);
 }
 
@@ -353,8 +368,8 @@ export async function closeTun({ queues }: Pick<OpenedTun, 'queues'>): Promise<v
 }
 
 /** Opens the queues of a TAP that exists. TUNSETIFF makes one where there is none, so what was opened is compared with what was meant. */
-export async function openQueues(netns: Netns, shape: TapShape, ifindex: number): Promise<readonly Descriptor[]> {
-  const { queues, ...info } = await openTun(netns, tunSpec(shape, { hold: true }));
+export async function openQueues(scope: Scope, shape: TapShape, ifindex: number): Promise<readonly Descriptor[]> {
+  const { queues, ...info } = await openTun(scope, tunSpec(shape, { hold: true }));
   if (info.ifindex === ifindex) return queues;
   await closeTun({ queues });
   throw new PodtapError(`the TAP '${shape.name}' with ifindex ${ifindex} is gone`, { code: 'ENODEV' });

@@ -8,7 +8,7 @@ import { type Message, eachMessage } from '../wire/message.js';
 import { type FdbEntry, type Neighbor, RTM_DELNEIGH, RTM_NEWNEIGH, decodeFdb, decodeNeighbor } from '../wire/neighbor.js';
 import { type Route, RTM_DELROUTE, RTM_NEWROUTE, decodeRoute } from '../wire/route.js';
 import { type Rule, RTM_DELRULE, RTM_NEWRULE, decodeRule } from '../wire/rule.js';
-import { type Netns, attachment } from './netns.js';
+import { type Scope, attachment } from './netns.js';
 import { batches, failure } from './queue.js';
 import { system } from './system.js';
 
@@ -41,13 +41,13 @@ export interface Subscription {
 
 /** Subscribed once this resolves: whatever changes after that is told, or its loss is. */
 export async function subscribe(
-  netns: Netns,
+  scope: Scope,
   groups: readonly WatchGroup[],
   options: { bufferSize?: number | undefined; signal?: AbortSignal | undefined },
 ): Promise<Subscription> {
   const joined = [...new Set(groups.flatMap((group) => groupNumbers[group]))];
   const socket = await system(
-    native().netlinkOpen(attachment(netns).netns, NETLINK_ROUTE, { groups: joined, bufferSize: options.bufferSize ?? BUFFER_BYTES }),
+    native().netlinkOpen(attachment(scope).netns, NETLINK_ROUTE, { groups: joined, bufferSize: options.bufferSize ?? BUFFER_BYTES }),
   );
   const read: Parameters<typeof batches>[1] = (addon, descriptor, into, ends) => addon.readNetlink(descriptor, into, ends);
 

@@ -1,9 +1,14 @@
 import * as v from 'valibot';
 import { type LinkRef, type Schema, array, sameFamily, cidr, ifindex, ip, linkRef, optional, options, text, u32, u8 } from '../check.js';
+import { keys } from '../state/resource.js';
+import { devicesOf } from '../state/route.js';
+import type { Value } from '../state/value.js';
 import { type Address, RTM_DELADDR, RTM_NEWADDR, encodeAddress, isAddressFlag } from '../wire/address.js';
 import { scopes } from '../wire/constants.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from '../wire/message.js';
+import type { Route } from '../wire/route.js';
 import { type OperationKind, device, netlink, operation, option, words } from './operation.js';
+import type { Touching } from './touching.js';
 
 export interface AddressAdd {
   readonly op: 'address.add';
@@ -64,6 +69,8 @@ export const addressAdd: OperationKind<AddressAdd> = {
   requests: ({ link, address, replace }, find) => [
     netlink(encodeAddress(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | (replace === true ? NLM_F_REPLACE : NLM_F_EXCL), find(link), address)),
   ],
+  parts: () => ['address'],
+  touches: ({ link, address }, on) => on.mayChange(keys.address(on.find(link), address.address, address.peer)),
   command: ({ link, address, replace }) => `ip address ${replace === true ? 'replace' : 'add'} ${addressWords(link, address)}`,
 };
 
@@ -73,8 +80,42 @@ export const addressDelete: OperationKind<AddressDelete> = {
   requests: ({ link, address: { address, peer } }, find) => [
     netlink(encodeAddress(RTM_DELADDR, NLM_F_ACK, find(link), { address, ...(peer !== undefined && { peer }) })),
   ],
+  parts: () => ['address', 'route', 'neighbor', 'proxy'],
+  touches: ({ link, address }, on) => {
+    const index = on.find(link);
+    on.will(keys.address(index, address.address, address.peer), undefined);
+    if (address.address.includes(':')) touchIpv6(address, index, on);
+    else touchIpv4(address, index, on);
+  },
   command: ({ link, address }) => words('ip', 'address', 'delete', ...ownWords(address), 'dev', device(link)),
 };
+
+// What goes with an address, as measured on Linux 6.18: its secondaries, unless promote_secondaries is set; routes with that source, of
+// any interface; with the last one every route of the interface. What the kernel makes for an address in table local goes and comes with it.
+function touchIpv4({ address }: Address, index: number, on: Touching): void {
+  const [own] = address.split('/');
+  const isIpv4 = (text: string): boolean => !text.includes(':');
+  on.mayGo('address', ({ link, value }) => link === index && isIpv4((value as unknown as Address).address));
+  on.mayGo('route', ({ value }) => {
+    const route = value as unknown as Route;
+    return isIpv4(route.dst) && (route.src === own || devicesOf(route).includes(index));
+  });
+  // With the last address the interface forgets ARP, proxies and permanent neighbours too (fib_disable_ip, arp_ifdown).
+  for (const kind of ['neighbor', 'proxy'] as const)
+    on.mayGo(kind, ({ link, value }) => link === index && isIpv4((value as { address: string }).address));
+}
+
+/** Routes stay, without that source: in all tables, of all interfaces. The kernel's own for it go, or are given an end: that of an address that is left. */
+function touchIpv6({ address }: Address, index: number, on: Touching): void {
+  const [own] = address.split('/');
+  for (const { kind, key, value } of on.state.resources.values()) {
+    if (kind !== 'route') continue;
+    const { src, ...route } = value as { [name: string]: Value; src?: string; dst: string; protocol: string };
+    if (!route.dst.includes(':')) continue;
+    if (src === own) on.will(key, undefined, route);
+    else if (route.protocol === 'kernel' && devicesOf(value as unknown as Route).includes(index)) on.mayChange(key);
+  }
+}
 
 /** Flags that the kernel keeps by itself and ip(8) does not take. */
 const reported = new Set(['permanent', 'tentative', 'dadfailed', 'deprecated', 'secondary', 'stable-privacy']);

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { type LinkRef, type Schema, array, boolean, integer, interfaceName, linkRef, optional, options, text, u16, u32 } from '../check.js';
+import { keys } from '../state/resource.js';
 import { type FlowerOptions, flowerTable } from '../wire/filter/flower.js';
 import type { U32Key, U32Options } from '../wire/filter/u32.js';
 import { parseFilterParent, parseHandle, parseU32Handle } from '../wire/handle.js';
@@ -139,6 +140,8 @@ export const filterAdd: OperationKind<FilterAdd> = {
     };
     return [netlink(encodeFilter(RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, request))];
   },
+  parts: () => ['filter'],
+  touches: ({ link }, on) => on.mayAdd(keys.filter(on.find(link))),
   command: ({ link, filter }) =>
     words(
       'tc',
@@ -196,6 +199,11 @@ export const filterDelete: OperationKind<FilterDelete> = {
   requests: ({ link, filter: { parent, protocol, priority, handle, kind, chain } }, find) => {
     const which = Object.entries({ protocol, priority, handle, kind, chain }).filter(([, value]) => value !== undefined);
     return [netlink(encodeFilter(RTM_DELTFILTER, NLM_F_ACK, { parent, ...Object.fromEntries(which), ifindex: find(link) }))];
+  },
+  parts: () => ['filter'],
+  touches: ({ link }, on) => {
+    const index = on.find(link);
+    on.mayGo('filter', ({ link: one }) => one === index);
   },
   command: ({ link, filter }) => words('tc', 'filter', 'delete', 'dev', device(link), ...placeWords(filter), filter.kind),
 };

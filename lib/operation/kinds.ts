@@ -1,6 +1,6 @@
 import { addressAdd, addressDelete } from './address.js';
 import { filterAdd, filterDelete } from './filter.js';
-import { linkCreate, linkDelete, linkSet, vethCreate } from './link.js';
+import { linkCreate, linkDelete, linkDeleteGroup, linkSet, vethCreate } from './link.js';
 import { fdbDelete, fdbSet, neighborDelete, neighborSet } from './neighbor.js';
 import type { OperationKind } from './operation.js';
 import { qdiscAdd, qdiscDelete } from './qdisc.js';
@@ -19,6 +19,7 @@ export const operations = {
   'filter.delete': filterDelete,
   'link.create': linkCreate,
   'link.delete': linkDelete,
+  'link.deleteGroup': linkDeleteGroup,
   'link.set': linkSet,
   'neighbor.delete': neighborDelete,
   'neighbor.set': neighborSet,

@@ -16,12 +16,17 @@ import {
   text,
   u32,
 } from '../check.js';
+import { keys } from '../state/resource.js';
+import { devicesOf, isIpv6 } from '../state/route.js';
+import type { Value } from '../state/value.js';
+import type { Route } from '../wire/route.js';
 import { type LinkRequest, type PeerRequest, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
 import { linkKinds } from './link/kinds.js';
 import type { LinkKind } from './link/kind.js';
 import { type BridgePortOptions, portInfo, portOptions, portWords } from './link/port.js';
 import { type FindLink, type OperationKind, type Request, device, netlink, onOff, operation, option, words } from './operation.js';
+import type { Touching } from './touching.js';
 
 /** What can be said of every interface; what is left out stays as it is, or is the kernel's choice. */
 export interface LinkOptions {
@@ -62,6 +67,11 @@ export interface LinkSet {
     /** An open descriptor of the namespace it is moved to. */
     readonly netnsFd?: number;
   };
+}
+/** Every interface of a group, which the kernel takes away together: one after the other each waits for RCU, 20 ms and more. */
+export interface LinkDeleteGroup {
+  readonly op: 'link.deleteGroup';
+  readonly group: number;
 }
 export interface LinkDelete {
   readonly op: 'link.delete';
@@ -167,6 +177,18 @@ export const linkCreate: OperationKind<LinkCreate> = {
     };
     return [netlink(encodeLink(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, request)), ...afterCreation(name, given)];
   },
+  parts: () => ['neighbor'],
+  touches: ({ kind, name, options: given }, on) => {
+    on.makes(given.ifindex!, { name, kind });
+    touchMaster(given.master, on);
+    // A macvlan in passthru mode shares its MAC with the interface below.
+    const lower = kindOf(kind)?.lower?.(given);
+    if (lower === undefined || !kind.startsWith('macv')) return;
+    on.mayChange(keys.setting(on.find(lower), 'mac'));
+    on.mayGo('neighbor', ({ link }) => link === on.find(lower));
+  },
+  makes: ({ kind, name, options: { ifindex } }) => [{ name, kind, ifindex }],
+  chosen: ({ options: given, ...rest }, choose) => ({ ...rest, options: { ...given, ifindex: given.ifindex ?? choose.index() } }),
   command: ({ kind, name, options: given }) => {
     const own = kindOf(kind);
     const lower = own?.lower?.(given);
@@ -203,6 +225,22 @@ export const vethCreate: OperationKind<VethCreate> = {
     const request: LinkRequest = { name, kind: 'veth', ...inCreation(given, find), up: upInCreation(given), peer: far };
     return [netlink(encodeLink(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, request)), ...afterCreation(name, given)];
   },
+  parts: () => [],
+  touches: ({ name, options: given, peer }, on) => {
+    on.makes(given.ifindex!, { name, kind: 'veth' });
+    if (peer.netnsFd === undefined) on.makes(peer.options.ifindex!, { name: peer.name, kind: 'veth' });
+    touchMaster(given.master, on);
+  },
+  makes: ({ name, options: { ifindex }, peer }) => [
+    { name, kind: 'veth', ifindex },
+    ...(peer.netnsFd === undefined ? [{ name: peer.name, kind: 'veth', ifindex: peer.options.ifindex }] : []),
+  ],
+  // Which indexes are free in another namespace is not known here.
+  chosen: ({ options: given, peer, ...rest }, choose) => ({
+    ...rest,
+    options: { ...given, ifindex: given.ifindex ?? choose.index() },
+    peer: peer.netnsFd === undefined ? { ...peer, options: { ...peer.options, ifindex: peer.options.ifindex ?? choose.index() } } : peer,
+  }),
   command: ({ name, options: given, peer }) => {
     const netns = option('netns', peer.netnsFd === undefined ? undefined : `/proc/self/fd/${peer.netnsFd}`);
     return [
@@ -263,6 +301,12 @@ export const linkSet: OperationKind<LinkSet> = {
     if (last) requests.push(setLink({ ifindex: index, up }));
     return requests;
   },
+  parts: ({ change: { mac, up, arp, master, mtu } }) => {
+    if (up !== undefined || master !== undefined) return ['address', 'route', 'neighbor', 'proxy'];
+    if (mtu !== undefined) return ['route'];
+    return mac !== undefined || arp !== undefined ? ['neighbor'] : [];
+  },
+  touches: touchLink,
   command: ({ link, change: { name, netnsFd, ...change } }) =>
     [
       ...changeCommands(device(link), change),
@@ -270,6 +314,57 @@ export const linkSet: OperationKind<LinkSet> = {
       ...(netnsFd === undefined ? [] : [words('ip', 'link', 'set', 'dev', name ?? device(link), 'netns', `/proc/self/fd/${netnsFd}`)]),
     ].join('\n'),
 };
+
+/** RFC 8200, 5: below it the kernel takes IPv6 off the interface, and forgets every setting of it. */
+const LEAST_IPV6_MTU = 1280;
+
+function touchLink({ link, change }: LinkSet, on: Touching): void {
+  const { port, netnsFd, ifindex: _, ...settings } = change;
+  const index = on.find(link);
+  if (netnsFd !== undefined) on.refuse(`moving '${link}' to another namespace`, 'what it had here does not go with it');
+  if (on.isOurs(index)) {
+    if (settings.name !== undefined) on.renames(index, settings.name);
+    return touchMaster(settings.master, on);
+  }
+  const now = on.state.links.get(index);
+  for (const [name, value] of Object.entries<Value>(settings))
+    if (value !== undefined) on.will(keys.setting(index, name), name === 'master' ? masterIndex(settings.master!, on) : value);
+  for (const [name, value] of Object.entries(port ?? {})) if (value !== undefined) on.will(keys.setting(index, `port/${name}`), value);
+
+  const { mac, mtu, up, arp, master } = settings;
+  // The kernel flushes the neighbours of an interface whose address changes, permanent ones too.
+  if (mac !== undefined || arp !== undefined) on.mayGo('neighbor', (one) => one.link === index);
+  if (mac !== undefined && now?.master !== undefined) on.mayChange(keys.setting(now.master, 'mac'));
+  if (up === false) on.mayLose(index, 'down');
+  if (mtu !== undefined && now !== undefined) {
+    if (mtu < LEAST_IPV6_MTU && now.mtu >= LEAST_IPV6_MTU && now.inet6 !== undefined)
+      on.refuse(`an MTU of ${mtu} for '${now.name}'`, `below ${LEAST_IPV6_MTU} the kernel forgets its IPv6 with all its settings`);
+    on.mayChange(keys.setting(index, 'ipv6Mtu'));
+    for (const { kind, key, value } of on.state.resources.values()) {
+      const route = value as unknown as Route;
+      if (kind === 'route' && isIpv6(route) && route.mtu !== undefined && devicesOf(route).includes(index)) on.mayChange(key);
+    }
+    if (now.master !== undefined) on.mayChange(keys.setting(now.master, 'mtu'));
+  }
+  if (master === undefined) return;
+  touchMaster(master, on);
+  touchMaster(now?.master, on);
+  // A VRF moves the routes of its ports to a table of its own, and their addresses with them.
+  const bridged = [master === null ? undefined : masterIndex(master, on), now?.master].every(
+    (one) => one === undefined || one === 0 || on.isOurs(one) || on.state.links.get(one)?.kind === 'bridge',
+  );
+  if (!bridged) on.mayLose(index, 'down');
+}
+
+function masterIndex(master: LinkRef | null, on: Touching): number {
+  return master === null ? 0 : on.find(master);
+}
+
+/** A bridge follows its ports with its MTU, and with its MAC until somebody gives it one. */
+function touchMaster(master: LinkRef | null | undefined, on: Touching): void {
+  if (master === null || master === undefined) return;
+  for (const name of ['mac', 'mtu']) on.mayChange(keys.setting(on.find(master), name));
+}
 
 /** Of one message the kernel first brings the link up, with an address that addr_gen_mode 'none' is to keep it from, and as a port that learns. */
 function isUpLast({ addrGenMode, port, up }: Pick<LinkOptions, 'addrGenMode' | 'port' | 'up'>): boolean {
@@ -305,5 +400,19 @@ export const linkDelete: OperationKind<LinkDelete> = {
   schema: operation('link.delete', { link: linkRef }),
   links: ({ link }) => [link],
   requests: ({ link }, find) => [netlink(encodeLink(RTM_DELLINK, NLM_F_ACK, { ifindex: find(link) }))],
+  parts: () => [],
+  touches: ({ link }, on) => {
+    if (!on.isOurs(on.find(link)))
+      on.refuse(`deleting the interface '${link}'`, 'it was not made in this transaction, and another one would not be the same');
+  },
   command: ({ link }) => words('ip', 'link', 'delete', 'dev', device(link)),
+};
+
+export const linkDeleteGroup: OperationKind<LinkDeleteGroup> = {
+  schema: operation('link.deleteGroup', { group: integer(1, 0xffffffff) }), // 0 is everybody's
+  links: () => [],
+  requests: ({ group }) => [netlink(encodeLink(RTM_DELLINK, NLM_F_ACK, { group }))],
+  parts: () => [],
+  touches: ({ group }, on) => on.refuse(`deleting the interfaces of group ${group}`, 'others would not be the same'),
+  command: ({ group }) => words('ip', 'link', 'delete', 'group', group),
 };

@@ -1,10 +1,13 @@
 import * as v from 'valibot';
 import { type LinkRef, type Schema, integer, ip, linkRef, mac, oneOf, optional, options, u16, u32 } from '../check.js';
+import { keys } from '../state/resource.js';
 import { protocols } from '../wire/constants.js';
 import { NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../wire/message.js';
 import { type FdbEntry, RTM_DELNEIGH, RTM_NEWNEIGH, encodeFdb, encodeNeighbor, neighborFlags } from '../wire/neighbor.js';
+import { canonicalCidr } from '../wire/prefix.js';
 import { parseMac } from '../wire/text.js';
 import { type OperationKind, device, flagsOf, nameOf, netlink, operation, option, words } from './operation.js';
+import type { Touching } from './touching.js';
 
 export interface NeighborEntry {
   readonly address: string;
@@ -77,6 +80,8 @@ export const neighborSet: OperationKind<NeighborSet> = {
   requests: ({ link, neighbor: { state = 'permanent', ...rest } }, find) => [
     netlink(encodeNeighbor(RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, { ifindex: find(link), state, ...rest })),
   ],
+  parts: ({ neighbor }) => [isProxy(neighbor.flags) ? 'proxy' : 'neighbor'],
+  touches: ({ link, neighbor }, on) => on.mayChange(neighborKey(on.find(link), neighbor)),
   command: ({ link, neighbor: { address, mac, state = 'permanent', flags, protocol } }) =>
     isProxy(flags)
       ? words('ip', 'neigh', 'replace', 'proxy', address, 'dev', device(link))
@@ -100,6 +105,8 @@ export const neighborDelete: OperationKind<NeighborDelete> = {
   schema: operation('neighbor.delete', { link: linkRef, neighbor: options({ address: ip, flags }) }),
   links: ({ link }) => [link],
   requests: ({ link, neighbor }, find) => [netlink(encodeNeighbor(RTM_DELNEIGH, NLM_F_ACK, { ifindex: find(link), ...neighbor }))],
+  parts: ({ neighbor }) => [isProxy(neighbor.flags) ? 'proxy' : 'neighbor'],
+  touches: ({ link, neighbor }, on) => on.will(neighborKey(on.find(link), neighbor), undefined),
   command: ({ link, neighbor: { address, flags } }) =>
     words('ip', 'neigh', 'delete', ...(isProxy(flags) ? ['proxy'] : []), address, 'dev', device(link)),
 };
@@ -112,6 +119,8 @@ export const fdbSet: OperationKind<FdbSet> = {
       encodeFdb(RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE | (isFlooded(entry) ? NLM_F_APPEND : NLM_F_REPLACE), fdbEntry(find(link), entry)),
     ),
   ],
+  parts: () => ['fdb'],
+  touches: touchFdb,
   command: ({ link, entry }) => words('bridge', 'fdb', isFlooded(entry) ? 'append' : 'replace', ...fdbWords(link, entry)),
 };
 
@@ -119,8 +128,22 @@ export const fdbDelete: OperationKind<FdbDelete> = {
   schema: operation('fdb.delete', { link: linkRef, entry: fdbSchema }),
   links: ({ link }) => [link],
   requests: ({ link, entry }, find) => [netlink(encodeFdb(RTM_DELNEIGH, NLM_F_ACK, fdbEntry(find(link), entry)))],
+  parts: () => ['fdb'],
+  touches: touchFdb,
   command: ({ link, entry }) => words('bridge', 'fdb', 'delete', ...fdbWords(link, entry)),
 };
+
+function neighborKey(index: number, { address, flags }: NeighborDelete['neighbor']): string {
+  const [spelled = address] = canonicalCidr(address).split('/');
+  return isProxy(flags) ? keys.proxy(index, spelled) : keys.neighbor(index, spelled);
+}
+
+/** Of one MAC: which table, VLAN and remote end the kernel takes where none is named, it tells only afterwards. */
+function touchFdb({ link, entry }: FdbSet | FdbDelete, on: Touching): void {
+  const prefix = keys.fdb(on.find(link), entry.mac);
+  on.mayGo('fdb', ({ key }) => key.startsWith(prefix));
+  on.mayAdd(prefix);
+}
 
 function isProxy(flags: readonly string[] | undefined): boolean {
   return flags?.includes('proxy') === true;

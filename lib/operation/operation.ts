@@ -3,7 +3,10 @@
 import * as v from 'valibot';
 import { type LinkRef, type Schema, array, options } from '../check.js';
 import type { TunSpec } from '../kernel/tap.js';
+import type { Part } from '../state/snapshot.js';
+import type { Link } from '../wire/link.js';
 import type { Naming } from '../wire/names.js';
+import type { Touching } from './touching.js';
 
 /** What native code is asked to do for it. */
 export type Request =
@@ -21,6 +24,29 @@ export interface OperationKind<O extends { readonly op: string }> {
   requests(operation: O, find: FindLink): readonly Request[];
   /** The equivalent command lines of ip(8), bridge(8), tc(8) or sysctl(8); a comment where there is none. */
   command(operation: O): string;
+  /** Of which tables `touches` must know. */
+  parts(operation: O): readonly Part[];
+  /** What it changes, and what changes with it. */
+  touches(operation: O, on: Touching): void;
+  /** Sysctls that it changes; `links` are all there are. */
+  sysctls?(operation: O, links: readonly Link[]): readonly string[];
+  /** Interfaces that it makes here. */
+  makes?(operation: O): readonly Made[];
+  /** The same, with indexes and names where the kernel would choose them: so they are known before they are there. */
+  chosen?(operation: O, choose: Choice): O;
+}
+
+export interface Choice {
+  /** One that no interface has. */
+  index(): number;
+  /** For 'tap%d' the first name that is free; another stays. */
+  name(pattern: string): string;
+}
+
+export interface Made {
+  readonly name: string;
+  readonly kind: string;
+  readonly ifindex?: number | undefined;
 }
 
 export function netlink(message: Uint8Array): Request {

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { type LinkRef, linkRef, optional, options, text, u32 } from '../check.js';
-import { parseHandle } from '../wire/handle.js';
+import { keys } from '../state/resource.js';
+import { formatHandle, parseHandle } from '../wire/handle.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
 import { type Qdisc, RTM_DELQDISC, RTM_NEWQDISC, encodeQdisc, qdiscKinds } from '../wire/tc.js';
 import { type OperationKind, accepts, asRead, device, netlink, operation, option, words } from './operation.js';
@@ -58,6 +59,8 @@ export const qdiscAdd: OperationKind<QdiscAdd> = {
   requests: ({ link, qdisc }, find) => [
     netlink(encodeQdisc(RTM_NEWQDISC, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, { ...qdisc, ifindex: find(link), parent: parentOf(qdisc) })),
   ],
+  parts: () => ['qdisc'],
+  touches: ({ link, qdisc }, on) => on.mayChange(keys.qdisc(on.find(link), placeOf(qdisc))),
   command: ({ link, qdisc }) =>
     words(
       'tc',
@@ -81,8 +84,23 @@ export const qdiscDelete: OperationKind<QdiscDelete> = {
     const which = { ...(kind !== undefined && { kind }), ...(handle !== undefined && { handle }) };
     return [netlink(encodeQdisc(RTM_DELQDISC, NLM_F_ACK, { parent, ...which, ifindex: find(link) }))];
   },
+  parts: () => ['qdisc', 'filter'],
+  touches: ({ link, qdisc }, on) => {
+    const index = on.find(link);
+    const key = keys.qdisc(index, placeOf(qdisc));
+    const before = on.state.get(key) as { readonly kind: string } | undefined;
+    if (before !== undefined && !hook(before.kind) && !on.isOurs(index))
+      on.refuse(`deleting the qdisc '${before.kind}'`, 'its classes and their filters are not kept');
+    on.will(key, undefined);
+    on.mayGo('filter', ({ link: one }) => one === index);
+  },
   command: ({ link, qdisc }) => words('tc', 'qdisc', 'delete', 'dev', device(link), ...placeWords(qdisc)),
 };
+
+/** As the kernel tells it. */
+function placeOf(qdisc: { readonly kind?: string; readonly parent?: string }): string {
+  return formatHandle(parseHandle(parentOf(qdisc)));
+}
 
 function hook(kind: string): boolean {
   return kind === 'ingress' || kind === 'clsact';

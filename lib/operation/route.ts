@@ -20,6 +20,7 @@ import {
 } from '../check.js';
 import { ipProtocols, protocols, scopes } from '../wire/constants.js';
 import { NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from '../wire/message.js';
+import { canonicalCidr } from '../wire/prefix.js';
 import {
   type Nexthop,
   RTM_DELROUTE,
@@ -46,6 +47,7 @@ import {
   realms,
   words,
 } from './operation.js';
+import type { Touching } from './touching.js';
 
 export interface RouteAdd {
   readonly op: 'route.add';
@@ -123,6 +125,11 @@ export const routeAdd: OperationKind<RouteAdd> = {
     const how = existing === 'replace' ? NLM_F_REPLACE : existing === 'append' ? NLM_F_APPEND : NLM_F_EXCL;
     return [netlink(encodeRoute(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | how, resolved(route, find)))];
   },
+  parts: () => ['route'],
+  touches: ({ route }, on) => {
+    touchRoutes(route, on);
+    on.mayAdd(`route/${route.table === undefined ? '' : `${route.table}/${destination(route)}/`}`);
+  },
   command: ({ route, existing }) => `${comment(route)}${ipOf(route)} route ${existing ?? 'add'} ${routeWords(route)}`,
 };
 
@@ -130,8 +137,24 @@ export const routeDelete: OperationKind<RouteDelete> = {
   schema: operation('route.delete', { route: routeSchema }),
   links: ({ route }) => linksOf(route),
   requests: ({ route }, find) => [netlink(encodeRoute(RTM_DELROUTE, NLM_F_ACK, resolved(route, find)))],
+  parts: () => ['route'],
+  touches: ({ route }, on) => touchRoutes(route, on),
   command: ({ route }) => `${ipOf(route)} route delete ${routeWords(route)}`,
 };
+
+/** What a request does not say, the kernel fills in: so all that its destination could mean. One of several nexthops may come or go. */
+function touchRoutes(route: Route, on: Touching): void {
+  const dst = destination(route);
+  for (const { kind, key, value } of on.state.resources.values()) {
+    const one = value as { dst?: string; table?: number };
+    if (kind === 'route' && one.dst === dst && (route.table === undefined || route.table === one.table)) on.mayChange(key);
+  }
+}
+
+function destination({ dst, via, src, from, nexthops }: Route): string {
+  const hint = via ?? src ?? from ?? nexthops?.[0]?.via;
+  return dst === 'default' ? (hint?.includes(':') === true ? '::/0' : '0.0.0.0/0') : canonicalCidr(dst);
+}
 
 function linksOf({ dev, nexthops }: Route): (LinkRef | undefined)[] {
   return [dev, ...(nexthops ?? []).map((hop) => hop.dev)];

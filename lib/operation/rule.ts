@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { type Schema, boolean, cidr, interfaceName, optional, options, oneOf, sameFamily, u16, u32, u8 } from '../check.js';
+import { keys } from '../state/resource.js';
 import { ipProtocols, protocols } from '../wire/constants.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
 import { RTM_DELRULE, RTM_NEWRULE, type Range, type RuleRequest, encodeRule, ruleActions } from '../wire/rule.js';
@@ -57,6 +58,9 @@ export const ruleAdd: OperationKind<RuleAdd> = {
   schema: operation('rule.add', { rule: ruleSchema }),
   links: () => [],
   requests: ({ rule }) => [netlink(encodeRule(RTM_NEWRULE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, rule))],
+  parts: () => ['rule'],
+  // Without a priority the kernel takes the next one before those that are there.
+  touches: ({ rule }, on) => on.mayAdd(`${keys.rule(familyOf(rule))}${rule.priority ?? ''}`),
   command: ({ rule }) => `${ipOf(rule)} rule add ${ruleWords(rule)}`,
 };
 
@@ -64,11 +68,17 @@ export const ruleDelete: OperationKind<RuleDelete> = {
   schema: operation('rule.delete', { rule: ruleSchema }),
   links: () => [],
   requests: ({ rule }) => [netlink(encodeRule(RTM_DELRULE, NLM_F_ACK, rule))],
+  parts: () => ['rule'],
+  touches: ({ rule }, on) => on.mayGo('rule', ({ key }) => key.startsWith(`${keys.rule(familyOf(rule))}${rule.priority ?? ''}`)),
   command: ({ rule }) => `${ipOf(rule)} rule delete ${ruleWords(rule)}`,
 };
 
-function ipOf({ family, from, to }: RuleRequest): string {
-  return family === 'ipv6' || from?.includes(':') === true || to?.includes(':') === true ? 'ip -6' : 'ip';
+function ipOf(rule: RuleRequest): string {
+  return familyOf(rule) === 'ipv6' ? 'ip -6' : 'ip';
+}
+
+function familyOf({ family, from, to }: RuleRequest): string {
+  return family ?? (from?.includes(':') === true || to?.includes(':') === true ? 'ipv6' : 'ipv4');
 }
 
 function ruleWords(rule: RuleRequest): string {

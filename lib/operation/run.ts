@@ -3,7 +3,7 @@ import { type LinkRef, check } from '../check.js';
 import { NetlinkError, PodtapError } from '../errors.js';
 import { findIndexes } from '../kernel/link.js';
 import { request } from '../kernel/netlink.js';
-import { type Netns, attachment } from '../kernel/netns.js';
+import { type Netns, type Scope, attachment } from '../kernel/netns.js';
 import { writeSysctl } from '../kernel/sysctl.js';
 import { type OpenedTun, openTun } from '../kernel/tap.js';
 import { type Operation, kindOf } from './kinds.js';
@@ -15,31 +15,52 @@ export interface Outcome {
   readonly tun?: OpenedTun;
 }
 
+/** Who carries out operations in a way of its own: a transaction. */
+export interface Runner {
+  readonly netns: Netns;
+  [performs](operations: readonly Operation[], signal?: AbortSignal): Promise<readonly Outcome[]>;
+}
+export const performs = Symbol('podtap.performs');
+
 /**
  * Checks all operations before the first system call, looks up the interfaces that they name, and carries them out in order. The
  * first that fails ends it, and what was done before it stays.
  * @throws TypeError ERR_INVALID_ARG_*, told as a mistake of `where`; NetlinkError; UnsupportedError; PodtapError ENODEV: no such interface
  */
 export async function run(
-  netns: Netns,
+  scope: Netns | Runner,
   where: string,
   operations: readonly Operation[],
   signal?: AbortSignal,
 ): Promise<readonly Outcome[]> {
-  return runChecked(
-    netns,
-    operations.map((operation) => check(kindOf(operation).schema, operation, where)),
-    signal,
-  );
+  const checked = checkOperations(where, operations);
+  attachment(scope);
+  return performs in scope ? scope[performs](checked, signal) : perform(scope, checked, signal);
 }
 
-/** As `run`, of operations that were made of what has been checked: by the thousand, checking takes longer than doing. */
-export async function runChecked(netns: Netns, checked: readonly Operation[], signal?: AbortSignal): Promise<readonly Outcome[]> {
+export function checkOperations(where: string, operations: readonly Operation[]): readonly Operation[] {
+  return operations.map((operation) => check(kindOf(operation).schema, operation, where));
+}
+
+/** Which of the operations failed: kept beside the error that `perform` throws. */
+export const failedAt = new WeakMap<object, number>();
+
+/** As `run`, of operations that were checked. `known` are interfaces that need not be looked up. */
+export async function perform(
+  netns: Scope,
+  checked: readonly Operation[],
+  signal?: AbortSignal,
+  known?: (link: string) => number | undefined,
+): Promise<readonly Outcome[]> {
   const { socket } = attachment(netns);
-  const indexes = await lookUp(netns, checked);
+  const indexes = await lookUp(netns, checked, known);
   const find = (link: LinkRef): number => (typeof link === 'number' ? link : indexes.get(link)!);
   const outcomes: Outcome[] = [];
-  const batch: { readonly of: Operation; readonly message: Uint8Array }[] = [];
+  const batch: { readonly at: number; readonly message: Uint8Array }[] = [];
+  const failed = (error: unknown, at: number): unknown => {
+    if (typeof error === 'object' && error !== null) failedAt.set(error, at);
+    return error;
+  };
   const flush = async (): Promise<void> => {
     const trip = batch.splice(0);
     try {
@@ -49,17 +70,21 @@ export async function runChecked(netns: Netns, checked: readonly Operation[], si
         signal,
       );
     } catch (error) {
-      throw (error instanceof NetlinkError && lacking(trip[error.index]!.of, error)) || error;
+      if (!(error instanceof NetlinkError)) throw error;
+      const { at } = trip[error.index]!;
+      throw failed(lacking(checked[at]!, error) ?? error, at);
     }
   };
-  for (const operation of checked) {
+  for (const [at, operation] of checked.entries()) {
     let outcome: Outcome = {};
     for (const one of kindOf(operation).requests(operation, find)) {
-      if (one.by === 'netlink') batch.push({ of: operation, message: one.message });
+      if (one.by === 'netlink') batch.push({ at, message: one.message });
       else {
         await flush();
         signal?.throwIfAborted();
-        outcome = await direct(netns, one);
+        outcome = await direct(netns, one).catch((error: unknown) => {
+          throw failed(error, at);
+        });
       }
     }
     outcomes.push(outcome);
@@ -68,16 +93,32 @@ export async function runChecked(netns: Netns, checked: readonly Operation[], si
   return outcomes;
 }
 
-async function direct(netns: Netns, one: Exclude<Request, { by: 'netlink' }>): Promise<Outcome> {
+async function direct(netns: Scope, one: Exclude<Request, { by: 'netlink' }>): Promise<Outcome> {
   if (one.by === 'tun') return { tun: await openTun(netns, one.spec) };
   await writeSysctl(netns, one.key, one.value);
   return {};
 }
 
-async function lookUp(netns: Netns, operations: readonly Operation[]): Promise<ReadonlyMap<string, number>> {
-  const names = new Set(operations.flatMap((operation) => kindOf(operation).links(operation)).filter((link) => typeof link === 'string'));
-  if (names.size === 0) return new Map();
-  return findIndexes(netns, [...names]);
+async function lookUp(
+  netns: Scope,
+  operations: readonly Operation[],
+  known?: (link: string) => number | undefined,
+): Promise<ReadonlyMap<string, number>> {
+  const indexes = new Map<string, number>();
+  const wanted = new Set<string>();
+  for (const operation of operations) {
+    const kind = kindOf(operation);
+    for (const link of kind.links(operation)) {
+      if (typeof link !== 'string' || indexes.has(link)) continue;
+      const index = known?.(link);
+      if (index === undefined) wanted.add(link);
+      else indexes.set(link, index);
+    }
+    // What is made here can be named by those behind it, if its index was chosen.
+    for (const { name, ifindex } of kind.makes?.(operation) ?? []) if (ifindex !== undefined) indexes.set(name, ifindex);
+  }
+  if (wanted.size === 0) return indexes;
+  return new Map([...indexes, ...(await findIndexes(netns, [...wanted]))]);
 }
 
 /** Whether an error says that what was to be deleted, or to be asked about, is not there. */

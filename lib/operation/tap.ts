@@ -68,6 +68,10 @@ export const tapCreate: OperationKind<TapCreate> = {
       }),
     },
   ],
+  parts: () => [],
+  touches: ({ name, ifindex }, on) => on.makes(ifindex!, { name, kind: 'tun' }),
+  makes: ({ name, ifindex }) => [{ name, kind: 'tun', ifindex }],
+  chosen: (given, choose) => ({ ...given, name: choose.name(given.name), ifindex: given.ifindex ?? choose.index() }),
   command: ({ name, persist, queues, vnetHdr, owner, group }) =>
     persist
       ? words(

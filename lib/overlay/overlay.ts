@@ -4,7 +4,7 @@ import { type LinkRef, abortSignal, boolean, check, either, interfaceName, ip, l
 import { findLink } from '../kernel/link.js';
 import { type Netns, attachment } from '../kernel/netns.js';
 import { type Change as KernelChange, type Subscription, subscribe } from '../kernel/watch.js';
-import { isAbsent, putBack, run, runChecked } from '../operation/run.js';
+import { isAbsent, perform, putBack, run } from '../operation/run.js';
 import { type Devices, type Change, deletion, fdbIsRight, isOurs as isOurRoute, neighborIsRight, plan, planAddresses, readAddresses, readEntries, routeIsRight } from './entries.js'; // prettier-ignore
 import { type Forwarding, deleteDevices, ensureBridge, ensureForwarding, ensureSettings, ensureVtep, isOurs, restoreForwarding } from './devices.js'; // prettier-ignore
 import { OverlayError } from './error.js';
@@ -271,7 +271,7 @@ class Joined implements Overlay {
       return 0;
     }
     try {
-      await runChecked(this.node, changes.flatMap(({ operations }) => operations)); // prettier-ignore
+      await perform(this.node, changes.flatMap(({ operations }) => operations)); // prettier-ignore
       this.#kernel = [];
       return changes.length;
     } catch (error) {

@@ -1,7 +1,7 @@
 import { boolean, check, ifindex, interfaceMac, interfaceName, mtu, optional, options, u32 } from '../check.js';
 import { PodtapError, UnsupportedError, invalidArgument } from '../errors.js';
 import { findLink, noLink } from '../kernel/link.js';
-import { Tap, type TapOffload, type TapShape, closeTun } from '../kernel/tap.js';
+import { Tap, type TapOffload, type TapShape, closeTun, placeIn } from '../kernel/tap.js';
 import { putBack, run } from '../operation/run.js';
 import { offloadNeedsHeader, tapShape } from '../operation/tap.js';
 import type { Link } from '../wire/link.js';
@@ -73,7 +73,7 @@ export async function createTap(scope: Scope, name = 'tap%d', settings: TapOptio
     const link = await findLink(scope, tun!.ifindex);
     if (link === undefined) throw noLink(tun!.ifindex);
     verify(link, { persist, owner, group, vnetHdr, queues, mac, mtu, ifindex });
-    return new Tap(scope, link, shape, tun!.queues);
+    return new Tap(placeIn(scope), link, shape, tun!.queues);
   } catch (error) {
     return putBack(error, async () => {
       await closeTun(tun!);
@@ -111,7 +111,7 @@ export async function openTap(scope: Scope, name: string, settings: Pick<TapOpti
   };
   if (!shape.vnetHdr && Object.values(shape.offload).includes(true))
     throw invalidArgument('ERR_INVALID_ARG_VALUE', `openTap: 'offload' ${offloadNeedsHeader}`);
-  return new Tap(scope, link, shape, []);
+  return new Tap(placeIn(scope), link, shape, []);
 }
 
 /** IFLA_INFO_DATA of a tun (IFLA_TUN_*), since Linux 4.16. */

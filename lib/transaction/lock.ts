@@ -95,6 +95,18 @@ class HeldLock implements Lock {
   }
 }
 
+/** A lock among the parts of this worker or main thread alone, where nothing is to be written anywhere. */
+export async function acquireHere(name: string, signal?: AbortSignal): Promise<Lock> {
+  let release = (): void => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  return new Promise<Lock>((resolve, reject) => {
+    inLine(name, signal, () => {
+      resolve({ release: async () => release(), [Symbol.asyncDispose]: async () => release() });
+      return held;
+    }).catch(reject);
+  });
+}
+
 // ------------------------------------------------------------------ within one thread
 
 /** By path: resolves when the last one in line has the lock or has given up. */

@@ -1,6 +1,6 @@
 // Prefixes as text: '10.0.0.0/8', 'fd00::/64', 'default'.
 import { AF_INET, AF_INET6 } from './constants.js';
-import { parseIp } from './text.js';
+import { formatIpv4, formatIpv6, parseIp } from './text.js';
 
 export interface Prefix {
   readonly family: number;
@@ -28,4 +28,12 @@ export function familyOf(text: string | undefined): number | undefined {
 /** How a prefix without an address is written: 'default' would not say of which family. */
 export function defaultPrefix(family: number): string {
   return family === AF_INET6 ? '::/0' : '0.0.0.0/0';
+}
+
+/** The kernel's spelling of an address with its prefix length: 'FD00:0::2' is 'fd00::2/128'. What is no address stays as it is. */
+export function canonicalCidr(text: string): string {
+  const [address = '', length] = text.split('/');
+  const bytes = parseIp(address);
+  if (bytes === undefined) return text;
+  return `${bytes.length === 4 ? formatIpv4(bytes, 0) : formatIpv6(bytes, 0)}/${length ?? 8 * bytes.length}`;
 }

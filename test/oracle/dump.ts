@@ -53,6 +53,8 @@ function isSetEntry(state: string, flags: readonly string[]): boolean {
 function isTemporary(family: string, flags: readonly string[]): boolean {
   return family === 'ipv6' && (flags.includes('secondary') || flags.includes('temporary'));
 }
+/** That the kernel has made an address from a secret (RFC 7217): it ignores that in a request. */
+const STABLE = 'stable-privacy';
 /**
  * ff00::/8 and fe80::/64 are there once for each interface; what is taken away and put back comes last. A look-up of such an address
  * names its interface, so that the order says nothing.
@@ -92,9 +94,10 @@ async function podtapRows(netns: Netns): Promise<Row[]> {
   }
   const now = monotonic();
   const until = (seconds: number | undefined): number | undefined => (seconds === undefined || seconds === 0 ? seconds : now + seconds);
-  for (const { ifindex, validLifetime, preferredLifetime, ...address } of await listAddresses(netns)) {
+  for (const { ifindex, validLifetime, preferredLifetime, flags, ...rest } of await listAddresses(netns)) {
+    const address = { ...rest, flags: flags?.filter((flag) => flag !== STABLE) };
     const family = address.address.includes(':') ? 'ipv6' : 'ipv4';
-    if (isTemporary(family, address.flags ?? [])) continue;
+    if (isTemporary(family, flags ?? [])) continue;
     const id = `{${ifindex}} ${address.address}${address.peer === undefined ? '' : ` peer ${address.peer}`}`;
     const deadlines = { validUntil: until(validLifetime), preferredUntil: until(preferredLifetime) };
     add('address', id, { ...address, ...deadlines }, `{${ifindex}} ${family}`);
@@ -171,7 +174,7 @@ async function toolRows(netns: Netns, names: Dump['names']): Promise<Row[]> {
   for (const { ifindex, ...one } of json('link')) add('ip link', `{${String(ifindex)}}`, unnamed(one));
   for (const { ifindex, addr_info } of json('address')) {
     for (const one of (addr_info ?? []) as Json[]) {
-      const { family, local, address, prefixlen, valid_life_time, preferred_life_time, ...rest } = one;
+      const { family, local, address, prefixlen, valid_life_time, preferred_life_time, [STABLE]: _, ...rest } = one;
       const flags = Object.keys(rest).filter((key) => rest[key] === true);
       if (isTemporary(family === 'inet6' ? 'ipv6' : 'ipv4', flags)) continue;
       const until = (seconds: unknown): number | undefined =>

@@ -56,6 +56,7 @@ await t.test('installs without a script', async (t) => {
 await t.test('import() and require() give the same names', async (t) => {
   for (const [specifier, file] of [
     ['podtap', 'index.js'],
+    ['podtap/guest', 'guest/index.js'],
     ['podtap/lab', 'lab/index.js'],
     ['podtap/overlay', 'overlay/index.js'],
   ] as const) {

@@ -1,0 +1,377 @@
+// From a difference to the operations that make it good, in an order that works. What the kernel does by itself on the way (routes
+// that come with an address) is seen when the state is read again: whoever restores calls this until nothing is left to do.
+import { addressGroup, addressRequest } from '../state/address.js';
+import type { Setting } from '../state/link.js';
+import { type Resource, kindOfKey, keys } from '../state/resource.js';
+import { devicesOf, routeRequest } from '../state/route.js';
+import { type State, monotonic } from '../state/snapshot.js';
+import { isHook } from '../state/tc.js';
+import { type Value, same } from '../state/value.js';
+import type { Address } from '../wire/address.js';
+import type { Route } from '../wire/route.js';
+import type { FdbRequest, NeighborEntry } from './neighbor.js';
+import type { FilterRequest } from './filter.js';
+import type { Operation } from './kinds.js';
+import type { LinkSet } from './link.js';
+import type { QdiscRequest } from './qdisc.js';
+import type { RuleRequest } from '../wire/rule.js';
+
+/** What shall be: `start` with `wants` in it. */
+export class Target {
+  readonly #wants: ReadonlyMap<string, Value>;
+  /** By group, in the order in which they shall stand. */
+  readonly #groups = new Map<string, Resource[]>();
+  readonly #resources = new Map<string, Resource>();
+  readonly #start: State;
+  /** Interfaces whose addresses are put back: the kernel makes routes for these. */
+  readonly #readdressed = new Set<number>();
+
+  constructor(start: State, wants: ReadonlyMap<string, Value>, orders: ReadonlyMap<string, readonly string[]>) {
+    this.#start = start;
+    this.#wants = wants;
+    for (const [key, resource] of start.resources) if (!wants.has(key)) this.#resources.set(key, resource);
+    for (const [key, value] of wants) if (value !== undefined && !isPlain(key)) this.#resources.set(key, resourceOf(key, value));
+    for (const resource of this.#resources.values()) {
+      if (resource.group === undefined) continue;
+      const members = this.#groups.get(resource.group);
+      if (members === undefined) this.#groups.set(resource.group, [resource]);
+      else members.push(resource);
+      if (resource.kind === 'address' && wants.has(resource.key)) this.#readdressed.add(resource.link!);
+    }
+    for (const [group, members] of this.#groups) {
+      const order = orders.get(group);
+      // What others have added meanwhile comes after what was there: of IPv6 addresses, which are told newest first, that is before.
+      const newest = isNewestFirst(group) ? -1 : Number.MAX_SAFE_INTEGER;
+      const place = ({ key }: Resource): number => (order?.includes(key) === true ? order.indexOf(key) : newest);
+      if (order !== undefined) members.sort((a, b) => place(a) - place(b));
+    }
+  }
+
+  /** What is left to do; `patient`: what the kernel makes a moment later by itself is waited for. Empty: nothing. */
+  missing(state: State, patient: boolean): { readonly operations: readonly Operation[]; readonly waiting: boolean } {
+    const now = monotonic();
+    const links = this.#links(state);
+    const sysctls = this.#sysctls(state);
+    const addresses = this.#addresses(state, now);
+    const first: Operation[] = [
+      ...this.#hooksDown(state),
+      ...links.early,
+      ...sysctls,
+      ...addresses,
+      ...this.#neighbors(state),
+      ...this.#rules(state),
+      ...this.#hooksUp(state),
+    ];
+    // With the addresses come routes, and others could not be there before them.
+    if (links.early.length + sysctls.length + addresses.length > 0) return { operations: first, waiting: false };
+    const { operations, waiting } = this.#routes(state, now, patient);
+    const last = (operations.length === 0 && !waiting) || !patient ? [...this.#flags(state, now), ...links.late] : [];
+    const all = [...first, ...operations, ...last];
+    return { operations: all, waiting: waiting && all.length === 0 };
+  }
+
+  #links(state: State): { early: Operation[]; late: Operation[] } {
+    const changes = new Map<number, Record<string, Value>>();
+    for (const [key, value] of this.#wants) {
+      if (kindOfKey(key) !== 'setting' || same(state.get(key), value) || value === undefined) continue;
+      const [, index, ...field] = key.split('/');
+      if (!state.links.has(Number(index))) continue;
+      changes.set(Number(index), { ...changes.get(Number(index)), [field.join('/')]: value });
+    }
+    const early: Operation[] = [];
+    const late: Operation[] = [];
+    for (const [link, { master, addrGenMode, ipv6Mtu, ...rest }] of changes) {
+      const set = (change: Partial<Record<Setting, Value>> & { port?: object }): Operation => ({ op: 'link.set', link, change: change as LinkSet['change'] }); // prettier-ignore
+      // Out of the bridge first: there its MAC would be an entry of the forwarding table.
+      if (master !== undefined) early.push(set({ master: master === 0 ? null : master }));
+      const ports = Object.entries(rest).filter(([field]) => field.startsWith('port/'));
+      const plain = Object.entries(rest).filter(([field]) => !field.startsWith('port/'));
+      if (plain.length > 0) early.push(set(Object.fromEntries(plain)));
+      if (ports.length > 0) early.push(set({ port: Object.fromEntries(ports.map(([field, value]) => [field.slice('port/'.length), value])) })); // prettier-ignore
+      // It follows the interface's MTU, so it comes after it; the kernel may make an address once addr_gen_mode is back.
+      if (ipv6Mtu !== undefined && !('mtu' in rest)) early.push({ op: 'sysctl.set', key: `net.ipv6.conf.${state.links.get(link)!.name.replaceAll('.', '/')}.mtu`, value: `${ipv6Mtu as number}` }); // prettier-ignore
+      if (addrGenMode !== undefined) late.push(set({ addrGenMode }));
+    }
+    return { early, late };
+  }
+
+  #sysctls(state: State): Operation[] {
+    return [...this.#wants].flatMap(([key, value]) =>
+      kindOfKey(key) === 'sysctl' && typeof value === 'string' && state.get(key) !== undefined && state.get(key) !== value
+        ? [{ op: 'sysctl.set' as const, key: key.slice(keys.sysctl('').length), value }]
+        : [],
+    );
+  }
+
+  #addresses(state: State, now: number): Operation[] {
+    const operations: Operation[] = [];
+    for (const { group, have, want } of this.#unlike('address', state)) {
+      const wide = isNewestFirst(group);
+      const [is, shall] = wide ? [[...have].reverse(), [...want].reverse()] : [have, want];
+      const start = firstUnlike(is, shall, wide ? byKey : likeIpv4);
+      // Secondaries stand behind their primary, which would take them with it.
+      for (const { link, value } of is.slice(start).reverse()) {
+        const { address, peer } = value as unknown as Address;
+        operations.push({ op: 'address.delete', link: link!, address: { address, ...(peer !== undefined && { peer }) } });
+      }
+      for (const { link, value } of shall.slice(start)) {
+        const address = addressRequest(value, now);
+        if (address !== undefined) operations.push({ op: 'address.add', link: link!, address: usableAtOnce(address) });
+      }
+      // Of those that stand where they shall.
+      for (const [index, { link, value }] of shall.slice(0, start).entries()) {
+        const address = addressRequest(value, now);
+        if (address !== undefined && !same(is[index]!.value, value) && !same(is[index]!.value, temporaryForm(value)))
+          operations.push({ op: 'address.add', link: link!, address: usableAtOnce(address), replace: true });
+      }
+    }
+    return operations;
+  }
+
+  /** IPv6 addresses come back without duplicate address detection; the flag of that is taken away without one. */
+  #flags(state: State, now: number): Operation[] {
+    const operations: Operation[] = [];
+    for (const [key, value] of this.#wants) {
+      const is = state.get(key);
+      if (kindOfKey(key) !== 'address' || value === undefined || is === undefined || same(is, value)) continue;
+      const address = addressRequest(value, now);
+      if (address !== undefined && same(is, temporaryForm(value)))
+        operations.push({ op: 'address.add', link: state.resources.get(key)!.link!, address, replace: true });
+    }
+    return operations;
+  }
+
+  #routes(state: State, now: number, patient: boolean): { operations: Operation[]; waiting: boolean } {
+    const groups: Operation[][] = [];
+    const remove: Operation[] = [];
+    let waiting = false;
+    for (const { have, want } of this.#unlike('route', state)) {
+      // The kernel makes these by itself, a moment after the address; one that was made by hand it would not take for its own.
+      const own = want.filter(({ key, value }) => isKernels(value) && state.get(key) === undefined);
+      if (own.length > 0 && patient) {
+        waiting = true;
+        continue;
+      }
+      const start = firstUnlike(have, want, (a, b) => a.key === b.key && same(a.value, b.value));
+      const [is] = have;
+      const [shall] = want;
+      if (have.length === 1 && want.length === 1 && is!.key === shall!.key) {
+        const route = routeRequest(shall!.value, now);
+        if (route !== undefined) groups.push([{ op: 'route.add', route, existing: 'replace' }]);
+        continue;
+      }
+      for (const { value } of have.slice(start)) remove.push({ op: 'route.delete', route: routeRequest(value, now) ?? (value as unknown as Route) }); // prettier-ignore
+      const appended: Operation[] = [];
+      for (const { value } of want.slice(start)) {
+        const route = routeRequest(value, now);
+        if (route !== undefined) appended.push({ op: 'route.add', route, existing: 'append' });
+      }
+      groups.push(appended);
+    }
+    // What a gateway is found by comes first; within a group the order is that of the routes.
+    const hasGateway = (operation: Operation): boolean => {
+      const { route } = operation as { route: Route };
+      return route.via !== undefined || route.nexthops !== undefined;
+    };
+    const rank = (group: readonly Operation[]): number => Number(group.some(hasGateway));
+    groups.sort((a, b) => rank(a) - rank(b));
+    return { operations: [...remove, ...groups.flat()], waiting };
+  }
+
+  #rules(state: State): Operation[] {
+    return this.#unlike('rule', state).flatMap(({ have, want }) => {
+      const start = firstUnlike(have, want, byKey);
+      return [
+        ...have.slice(start).map(({ value }): Operation => ({ op: 'rule.delete', rule: value as unknown as RuleRequest })),
+        ...want.slice(start).map(({ value }): Operation => ({ op: 'rule.add', rule: value as unknown as RuleRequest })),
+      ];
+    });
+  }
+
+  #neighbors(state: State): Operation[] {
+    return this.#changed(state, ['neighbor', 'proxy', 'fdb']).map(({ kind, link, value, is }): Operation => {
+      const entry = (value ?? is) as unknown;
+      if (kind === 'fdb') return { op: value === undefined ? 'fdb.delete' : 'fdb.set', link, entry: entry as FdbRequest };
+      if (value !== undefined) return { op: 'neighbor.set', link, neighbor: entry as NeighborEntry };
+      const { address, flags } = entry as NeighborEntry;
+      return { op: 'neighbor.delete', link, neighbor: { address, ...(flags !== undefined && { flags }) } };
+    });
+  }
+
+  /** Ours go first, so that nothing is sent any more to what is taken away. */
+  #hooksDown(state: State): Operation[] {
+    const changed = this.#changed(state, ['filter', 'qdisc']).filter(({ is }) => is !== undefined);
+    const qdiscs = changed.filter(({ kind }) => kind === 'qdisc');
+    return [
+      ...changed
+        .filter(({ kind }) => kind === 'filter')
+        .map(({ link, is }): Operation => {
+          const { parent, chain, priority, protocol, handle, kind } = is as unknown as FilterRequest;
+          return { op: 'filter.delete', link, filter: { parent, priority: priority!, protocol: protocol!, handle: handle!, kind, ...(chain !== undefined && { chain }) } }; // prettier-ignore
+        }),
+      ...qdiscs.map(({ link, is }): Operation => {
+        const { parent, kind } = is as unknown as { parent: string; kind: string };
+        return { op: 'qdisc.delete', link, qdisc: { kind, parent: isHook({ kind }) ? kind : parent } };
+      }),
+    ];
+  }
+
+  #hooksUp(state: State): Operation[] {
+    return this.#changed(state, ['qdisc', 'filter'])
+      .filter(({ value }) => value !== undefined)
+      .map(({ kind, link, value }): Operation => {
+        if (kind === 'filter') return { op: 'filter.add', link, filter: value as unknown as FilterRequest };
+        const { parent: _, handle: _handle, ...hook } = value as unknown as { parent: string; kind: string; handle: string };
+        return { op: 'qdisc.add', link, qdisc: (isHook(hook) ? hook : value) as unknown as QdiscRequest };
+      });
+  }
+
+  /** Of kinds without an order: what is not as it shall be. Also what our own steps took away. */
+  #changed(state: State, kinds: readonly Resource['kind'][]): { kind: Resource['kind']; link: number; value: Value; is: Value }[] {
+    const found: { kind: Resource['kind']; link: number; value: Value; is: Value }[] = [];
+    for (const kind of kinds) {
+      const all = new Map<string, Value>(
+        [...this.#resources].filter(([, one]) => one.kind === kind).map(([key, { value }]) => [key, value]),
+      );
+      for (const [key, value] of this.#wants) if (kindOfKey(key) === kind) all.set(key, value);
+      for (const [key, value] of all) {
+        const is = state.get(key);
+        const link = Number(key.split('/')[1]);
+        if (!same(is, value) && state.links.has(link)) found.push({ kind, link, value, is });
+      }
+    }
+    return found;
+  }
+
+  /** Groups that are not as they shall be, with what nobody wants taken out of both. */
+  #unlike(kind: 'address' | 'route' | 'rule', state: State): { group: string; have: Resource[]; want: Resource[] }[] {
+    const have = new Map<string, Resource[]>();
+    const groupOf = (one: Resource): string => one.group ?? one.key;
+    const put = (into: Map<string, Resource[]>, one: Resource): void => {
+      const members = into.get(groupOf(one));
+      if (members === undefined) into.set(groupOf(one), [one]);
+      else members.push(one);
+    };
+    for (const one of state.resources.values()) if (one.kind === kind && !this.#isNews(one)) put(have, one);
+    const want = new Map<string, Resource[]>();
+    for (const one of this.#resources.values()) {
+      if (one.kind !== kind || one.group !== undefined || !this.#isPossible(one, state)) continue;
+      put(want, one);
+    }
+    for (const [group, members] of this.#groups) {
+      const possible = members.filter((one) => one.kind === kind && this.#isPossible(one, state));
+      if (possible.length > 0) want.set(group, possible);
+    }
+    const unlike: { group: string; have: Resource[]; want: Resource[] }[] = [];
+    for (const group of new Set([...have.keys(), ...want.keys()])) {
+      const [is, shall] = [have.get(group) ?? [], want.get(group) ?? []];
+      if (is.length !== shall.length || is.some(({ key, value }, index) => key !== shall[index]!.key || !same(value, shall[index]!.value)))
+        unlike.push({ group, have: is, want: shall });
+    }
+    return unlike;
+  }
+
+  /** What others have added since we began is no concern of ours; but what the kernel has made for an address that we put back is. */
+  #isNews({ key, kind, value }: Resource): boolean {
+    if (this.#resources.has(key) || this.#wants.has(key) || this.#start.resources.has(key)) return false;
+    const made = kind === 'route' && isKernels(value, false) && devicesOf(value as unknown as Route).some((one) => this.#readdressed.has(one as number)); // prettier-ignore
+    return !made;
+  }
+
+  /** Not of an interface that is gone, and not when its time is over. */
+  #isPossible({ kind, link, value }: Resource, state: State): boolean {
+    if (link !== undefined && !state.links.has(link)) return false;
+    if (kind === 'address') return addressRequest(value, monotonic()) !== undefined;
+    if (kind !== 'route') return true;
+    const route = value as unknown as Route;
+    const devices = devicesOf(route);
+    return routeRequest(value, monotonic()) !== undefined && devices.every((one) => one === undefined || state.links.has(one as number));
+  }
+}
+
+/** Those that are not listed in a table: `State.get` knows them. */
+function isPlain(key: string): boolean {
+  return ['link', 'setting', 'sysctl'].includes(kindOfKey(key));
+}
+
+function resourceOf(key: string, value: Value): Resource {
+  const kind = kindOfKey(key);
+  const [, first = ''] = key.split('/');
+  if (kind === 'address') {
+    const link = Number(first);
+    return { kind, key, link, group: addressGroup(link, (value as unknown as Address).address.includes(':') ? 'ipv6' : 'ipv4'), value };
+  }
+  if (kind === 'route') {
+    const group = key.split('|')[0]!;
+    return { kind, key, ...(!/^f(f|e8)[0-9a-f]*:/.test((value as unknown as Route).dst) && { group }), value };
+  }
+  if (kind === 'rule') return { kind, key, group: key.split('|')[0]!, value };
+  return { kind, key, link: Number(first), value };
+}
+
+function isNewestFirst(group: string): boolean {
+  return group.startsWith('address/') && group.endsWith('/ipv6');
+}
+
+function byKey(a: Resource, b: Resource): boolean {
+  return a.key === b.key;
+}
+
+/** Of an IPv4 address that is there the kernel changes no more than these. */
+function likeIpv4(a: Resource, b: Resource): boolean {
+  const fixed = ({ value }: Resource): Value => {
+    const { validUntil: _v, preferredUntil: _p, metric: _m, ...rest } = value as { [name: string]: Value };
+    return rest;
+  };
+  return a.key === b.key && same(fixed(a), fixed(b));
+}
+
+function firstUnlike(have: readonly Resource[], want: readonly Resource[], alike: (a: Resource, b: Resource) => boolean): number {
+  let index = 0;
+  while (index < have.length && index < want.length && alike(have[index]!, want[index]!)) index++;
+  return index;
+}
+
+function usableAtOnce(address: Address): Address {
+  if (!address.address.includes(':') || address.flags?.includes('nodad') === true) return address;
+  return { ...address, flags: ['nodad', ...(address.flags ?? []).filter((flag) => flag !== 'optimistic')] };
+}
+
+/** How an address stands there between being added and being made what it was. */
+export function temporaryForm(value: Value): Value {
+  const address = value as unknown as Address;
+  return usableAtOnce(address) as unknown as Value;
+}
+
+/** Of table local (255) unless `local` is false. */
+function isKernels(value: Value, local = true): boolean {
+  const { protocol, table } = value as unknown as Route;
+  return protocol === 'kernel' && (!local || table === 255);
+}
+
+/** FRA_PROTOCOL of rules that stand there for the time of an undo only. No daemon has this number (uapi/linux/rtnetlink.h). */
+const PASSING = '222';
+
+/**
+ * The kernel looks for a gateway as a packet would, by the rules, and these may forbid now what they did not when the route was made:
+ * then it is let through while the routes are added. What an undo that was killed has left of it is found by its protocol.
+ */
+export function letThrough(operations: readonly Operation[], state: State): readonly Operation[] {
+  const rules = new Map<string, RuleRequest>();
+  for (const operation of operations) {
+    if (operation.op !== 'route.add') continue;
+    const family = operation.route.dst.includes(':') ? 'ipv6' : 'ipv4';
+    for (const device of devicesOf(operation.route)) {
+      const oif = state.links.get(device as number)?.name;
+      if (oif !== undefined) rules.set(`${family} ${oif}`, { family, priority: 0, oif, table: 254, protocol: PASSING });
+    }
+  }
+  return [...rules.values()].map((rule): Operation => ({ op: 'rule.add', rule }));
+}
+
+/** Takes them away again. */
+export function passingRules(state: State): readonly Operation[] {
+  return [...state.resources.values()]
+    .filter(({ kind, value }) => kind === 'rule' && (value as { protocol?: string }).protocol === PASSING)
+    .map(({ value }): Operation => ({ op: 'rule.delete', rule: value as unknown as RuleRequest }));
+}

@@ -1,0 +1,96 @@
+// What becomes of a plumbing, from what the kernel tells of its namespace.
+import type { GuestNetwork } from '../guest/network.js';
+import type { Netns } from '../kernel/netns.js';
+import { type Change, subscribe } from '../kernel/watch.js';
+import { RT_TABLE_MAIN } from '../wire/constants.js';
+import type { Problem } from '../primitive/host.js';
+import { type State, snapshot } from '../state/snapshot.js';
+import { addressesOf } from './link.js';
+import type { PlumbRecord } from './record.js';
+import { type Wiring, faultsOf, problemOf, wiringParts } from './wiring.js';
+
+export type PlumbingEvent =
+  /** A monitor has opened the TAP, or has let it go; 'overrun': changes were missed, and the state was read anew; 'gone': the TAP or the namespace is no more. */
+  | { readonly type: 'attached' | 'detached' | 'overrun' | 'gone' }
+  /** The pod's interface was changed in a way that the guest must be told of. */
+  | { readonly type: 'changed'; readonly what: 'mtu' | 'mac' | 'address' | 'route'; readonly guest: GuestNetwork }
+  | { readonly type: 'broken' | 'repaired'; readonly problem: Problem };
+
+/** Changes come in bursts: what follows within this time is looked at together. */
+const BURST = 5; // milliseconds
+
+export async function* eventsOf(
+  netns: Netns,
+  record: PlumbRecord,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<PlumbingEvent, void, undefined> {
+  const { wiring } = record;
+  const subscription = await subscribe(netns, ['link', 'address', 'neighbor', 'route'], signal === undefined ? {} : { signal });
+  const changes = subscription.changes[Symbol.asyncIterator]();
+  let guest = record.guest;
+  let attached: boolean | undefined;
+  let broken = new Map<string, Problem>();
+  try {
+    let next = changes.next();
+    for (;;) {
+      const state = await snapshot(netns, new Set(wiringParts));
+      const tap = state.links.get(wiring.tap.ifindex);
+      if (tap === undefined || tap.kind !== 'tun') return yield { type: 'gone' };
+      if (attached !== tap.carrier && (attached !== undefined || tap.carrier)) yield { type: tap.carrier ? 'attached' : 'detached' };
+      attached = tap.carrier;
+      for (const { what, now } of changesFor(guest, wiring, state)) {
+        guest = now;
+        yield { type: 'changed', what, guest };
+      }
+      const problems = new Map(faultsOf(wiring, state).map((fault) => [`${fault.code} ${fault.message}`, problemOf(fault)]));
+      for (const [key, problem] of problems) if (!broken.has(key)) yield { type: 'broken', problem };
+      for (const [key, problem] of broken) if (!problems.has(key)) yield { type: 'repaired', problem };
+      broken = problems;
+      // The first one is waited for, and then the rest of the burst.
+      for (let first = true; ; first = false) {
+        const change = first ? await next : await Promise.race([next, pause(BURST)]);
+        if (change === undefined) break;
+        if (change.done === true) return;
+        next = changes.next();
+        if (change.value.type === 'overrun') {
+          yield { type: 'overrun' };
+          continue;
+        }
+        const rerouted = rerouteFor(guest, wiring, change.value);
+        if (rerouted === undefined) continue;
+        guest = rerouted;
+        yield { type: 'changed', what: 'route', guest };
+      }
+    }
+  } finally {
+    await changes.return?.().catch(() => undefined);
+    subscription.close();
+  }
+}
+
+/** What somebody has given to the pod's interface since, the guest should have. */
+function* changesFor(guest: GuestNetwork, wiring: Wiring, state: State): Generator<{ what: 'mtu' | 'address'; now: GuestNetwork }> {
+  const link = state.links.get(wiring.link.ifindex);
+  if (link === undefined) return;
+  let now = guest;
+  const mtu = Math.min(wiring.mtu, link.mtu);
+  if (mtu !== guest.mtu) yield { what: 'mtu', now: (now = { ...now, mtu }) };
+  const known = new Set(guest.addresses.map(({ address }) => address));
+  const added = addressesOf(state, wiring.link.ifindex).filter(({ address, scope }) => scope !== 'link' && !known.has(address));
+  if (added.length > 0)
+    yield { what: 'address', now: { ...now, addresses: [...now.addresses, ...added.map(({ address }) => ({ address }))] } };
+}
+
+/** A route by the pod's interface that somebody adds or deletes; those of the kernel come and go with addresses. */
+function rerouteFor(guest: GuestNetwork, wiring: Wiring, { type, object }: Exclude<Change, { type: 'overrun' }>): GuestNetwork | undefined {
+  if (object.object !== 'route' || object.dev !== wiring.link.ifindex || object.protocol === 'kernel' || object.table !== RT_TABLE_MAIN) return undefined; // prettier-ignore
+  const { dst, via, onlink, metric, mtu } = object;
+  const others = guest.routes.filter((route) => route.dst !== dst || route.via !== via || (route.metric ?? 0) !== (metric ?? 0));
+  if (type === 'deleted') return others.length === guest.routes.length ? undefined : { ...guest, routes: others };
+  const route = { dst, ...(via !== undefined && { via }), ...(onlink === true && { onlink }), ...(metric !== undefined && { metric }), ...(mtu !== undefined && { mtu }) }; // prettier-ignore
+  return { ...guest, routes: [...others, route] };
+}
+
+function pause(milliseconds: number): Promise<undefined> {
+  return new Promise((resolve) => void setTimeout(resolve, milliseconds, undefined));
+}

@@ -1,0 +1,155 @@
+import * as v from 'valibot';
+import {
+  type LinkRef,
+  abortSignal,
+  boolean,
+  check,
+  either,
+  hostname,
+  ifindex,
+  interfaceMac,
+  interfaceName,
+  linkRef,
+  mtu,
+  oneOf,
+  optional,
+  options,
+  text,
+  u32,
+} from '../check.js';
+import type { TapOffload } from '../kernel/tap.js';
+import { tapShape } from '../operation/tap.js';
+import type { TapOptions } from '../primitive/tap.js';
+
+export type Mode = 'bridge';
+export type Vmm = 'qemu' | 'firecracker' | 'cloud-hypervisor' | 'solo5-hvt' | 'solo5-spt' | 'uml';
+
+export interface PlumbOptions {
+  /** The pod's interface. Default: the one with an address that could be meant. */
+  readonly link?: LinkRef;
+  /** The TAP's name, or what it shall be like. Default: the first of tap0, tap1, ... that is free, persistent, and held by nobody. */
+  readonly tap?: string | (TapOptions & { readonly name?: string; readonly attach?: 'name' | 'fd' });
+  /** Default 'bridge'. */
+  readonly mode?: Mode;
+  /** Sets the TAP's flags as this monitor opens it, and how it comes by it: QEMU by descriptor, others by name. */
+  readonly vmm?: Vmm;
+  /** Default 'clone': the guest takes over the interface's MAC, which gets another one. */
+  readonly guestMac?: 'clone' | 'random' | (string & {});
+  /** Unique on the machine, at most 200 bytes: how the plumbing is found again. */
+  readonly label?: string;
+  /** A path; what it says of nameservers is told to the guest. */
+  readonly resolvConf?: string;
+  readonly hostname?: string;
+  /** Default 'same': an interface that is plumbed already, with the same options, is left as it is, and returned. */
+  readonly ifPlumbed?: 'same' | 'error';
+  /** Default true. A string is the directory; false: undo works in this process only. */
+  readonly journal?: boolean | string;
+  readonly signal?: AbortSignal;
+}
+
+/** An alias of an interface has 255 bytes, and the mark needs some of them. */
+const LONGEST_LABEL = 200;
+
+const label = v.pipe(
+  text,
+  v.check((value) => value !== '' && Buffer.byteLength(value) <= LONGEST_LABEL, `must have 1 to ${LONGEST_LABEL} bytes`),
+  v.check((value) => !/\p{Cc}/u.test(value), 'must have no control characters'),
+);
+const tap = options({
+  ...tapShape,
+  name: optional(interfaceName),
+  attach: optional(oneOf('name', 'fd')),
+  persist: optional(boolean),
+  owner: optional(u32),
+  group: optional(u32),
+  mac: optional(interfaceMac),
+  mtu: optional(mtu),
+  up: optional(boolean),
+  ifindex: optional(ifindex),
+});
+const schema = options({
+  link: optional(linkRef),
+  tap: optional(either(interfaceName, tap, 'must be the name of a TAP, or options of one')),
+  mode: optional(oneOf('bridge')),
+  vmm: optional(oneOf('qemu', 'firecracker', 'cloud-hypervisor', 'solo5-hvt', 'solo5-spt', 'uml')),
+  guestMac: optional(either(oneOf('clone', 'random'), interfaceMac, "must be 'clone', 'random' or a unicast MAC")),
+  label: optional(label),
+  resolvConf: optional(text),
+  hostname: optional(hostname),
+  ifPlumbed: optional(oneOf('same', 'error')),
+  journal: optional(either(boolean, text, 'must be true, false or a directory')),
+  signal: optional(abortSignal),
+});
+
+/** How each monitor opens a TAP: sources in guest/, one file each. */
+const monitors: Readonly<Record<Vmm, { readonly vnetHdr: boolean; readonly attach: 'name' | 'fd' }>> = {
+  qemu: { vnetHdr: true, attach: 'fd' },
+  firecracker: { vnetHdr: true, attach: 'name' },
+  'cloud-hypervisor': { vnetHdr: true, attach: 'name' },
+  'solo5-hvt': { vnetHdr: false, attach: 'name' },
+  'solo5-spt': { vnetHdr: false, attach: 'name' },
+  uml: { vnetHdr: false, attach: 'name' },
+};
+
+/** What is asked for, with what follows from it. */
+export interface Asked {
+  readonly link: LinkRef | undefined;
+  readonly mode: Mode;
+  readonly guestMac: string;
+  readonly label: string | undefined;
+  readonly resolvConf: string | undefined;
+  readonly hostname: string | undefined;
+  readonly tap: {
+    readonly name: string | undefined;
+    readonly attach: 'name' | 'fd';
+    readonly persist: boolean;
+    readonly queues: number;
+    readonly vnetHdr: boolean;
+    readonly offload: TapOffload;
+    readonly owner: number | undefined;
+    readonly group: number | undefined;
+    readonly mac: string | undefined;
+    readonly mtu: number | undefined;
+    readonly ifindex: number | undefined;
+  };
+}
+
+export interface Settings {
+  readonly asked: Asked;
+  readonly ifPlumbed: 'same' | 'error';
+  readonly journal: boolean | string;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** @throws TypeError ERR_INVALID_ARG_*, told as a mistake of `where` */
+export function settingsOf(given: PlumbOptions, where: string): Settings {
+  const { link, mode = 'bridge', guestMac = 'clone', vmm, label, resolvConf, hostname, ifPlumbed = 'same', journal = true, signal } = check(schema, given, where) as PlumbOptions; // prettier-ignore
+  const tap = typeof given.tap === 'string' ? { name: given.tap } : (given.tap ?? {});
+  const monitor = vmm === undefined ? { vnetHdr: false, attach: 'name' as const } : monitors[vmm];
+  return {
+    asked: {
+      link,
+      mode,
+      guestMac: guestMac.toLowerCase(),
+      label,
+      resolvConf,
+      hostname,
+      tap: {
+        name: tap.name,
+        attach: tap.attach ?? monitor.attach,
+        persist: tap.persist ?? true,
+        queues: tap.queues ?? 1,
+        vnetHdr: tap.vnetHdr ?? monitor.vnetHdr,
+        offload: tap.offload ?? {},
+        owner: tap.owner,
+        group: tap.group,
+        mac: tap.mac?.toLowerCase(),
+        mtu: tap.mtu,
+        ifindex: tap.ifindex,
+      },
+    },
+    ifPlumbed,
+    journal,
+    signal,
+  };
+}

@@ -1,0 +1,320 @@
+// snapshot -> plan -> apply -> verify: the whole job, or nothing.
+import { readFile } from 'node:fs/promises';
+import { inspect } from 'node:util';
+import { PlumbError, PodtapError, invalidArgument } from '../errors.js';
+import { guestOf } from '../guest/interface.js';
+import type { GuestNetwork } from '../guest/network.js';
+import { parseResolvConf } from '../guest/resolv.js';
+import { request } from '../kernel/netlink.js';
+import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
+import { Tap, placeIn } from '../kernel/tap.js';
+import { type Operation, command } from '../operation/kinds.js';
+import { performs } from '../operation/run.js';
+import { localMac } from '../primitive/mac.js';
+import type { Scope } from '../primitive/scope.js';
+import type { Images } from '../state/images.js';
+import type { Resource } from '../state/resource.js';
+import { devicesOf } from '../state/route.js';
+import { type Part, type State, snapshot } from '../state/snapshot.js';
+import { type Journal, openJournal } from '../transaction/journal.js';
+import type { Member } from '../transaction/member.js';
+import { undoHeld } from '../transaction/recover.js';
+import { recordOf } from '../transaction/record.js';
+import { Transaction, Work, enters, transaction } from '../transaction/transaction.js';
+import { type Link, RTM_SETLINK, encodeLink } from '../wire/link.js';
+import { NLM_F_ACK } from '../wire/message.js';
+import type { Route } from '../wire/route.js';
+import type { Rule } from '../wire/rule.js';
+import { formatMac } from '../wire/text.js';
+import { type BridgeInput, planBridge } from './bridge.js';
+import { plumbError } from './failure.js';
+import { addressesOf, pickLink } from './link.js';
+import { markOf } from './mark.js';
+import { type Asked, type PlumbOptions, type Settings, settingsOf } from './options.js';
+import { Plumbing, busyTap } from './plumbing.js';
+import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
+import { type Wiring, faultsOf } from './wiring.js';
+
+/** What is read before anything is changed, and again afterwards. */
+const parts: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy', 'fdb'];
+
+/**
+ * Gives the place of a pod's interface to a guest: makes a TAP, joins it with the interface, and tells what the guest must be told. The guest
+ * has the interface's addresses, and (unless `guestMac` says otherwise) its MAC, so that nobody on the wire sees a difference. It needs no
+ * reader on the TAP, and holds none of its descriptors.
+ *
+ * All or nothing: if anything fails, or the signal aborts it, the namespace is as it was, which a crash does not prevent: `recover` undoes
+ * what was interrupted. Where the interface is plumbed already, with the same options, nothing is changed. Given a transaction, it
+ * is part of that one.
+ *
+ * Mode 'bridge': interface and TAP are the two ports of a bridge. The interface loses its addresses and gets another MAC; it stays up.
+ * `planPlumbing` prints the commands of ip(8) and bridge(8) that do the same.
+ *
+ * @throws PlumbError, with `code`, `transient` and `cause`; TypeError ERR_INVALID_ARG_*; PodtapError ERR_JOURNAL_*; the signal's reason
+ * @example
+ * await using net = await plumb(pod, { tap: 'tap100', vmm: 'firecracker', label: `vm/${id}` });
+ * // start the monitor with net.guest and net.tap
+ * net.keep();
+ */
+export async function plumb(scope: Scope, options: PlumbOptions = {}): Promise<Plumbing> {
+  const settings = settingsOf(options, 'plumb');
+  attachment(scope);
+  const { asked, signal } = settings;
+  const resolv = await readResolvConf(asked);
+  signal?.throwIfAborted();
+  try {
+    if (scope instanceof Transaction) return await plumbIn(scope, settings, resolv);
+    return await plumbAlone(scope as Netns, settings, resolv);
+  } catch (error) {
+    throw plumbError(error);
+  }
+}
+
+/** What `plumb` would do: operations, and as text the script that a person would have written. */
+export interface Plan {
+  readonly operations: readonly Operation[];
+  toString(): string;
+}
+
+/** Changes nothing. @throws as `plumb` does before its first change */
+export async function planPlumbing(scope: Scope, options: PlumbOptions = {}): Promise<Plan> {
+  const { asked, signal } = settingsOf(options, 'planPlumbing');
+  try {
+    const state = await snapshot(scope, new Set(parts));
+    signal?.throwIfAborted();
+    const { operations } = await plan(netnsOf(scope), state, asked);
+    return { operations, toString: () => script(operations, state) };
+  } catch (error) {
+    throw plumbError(error);
+  }
+}
+
+/** By names: indexes are another namespace's others. */
+function script(operations: readonly Operation[], state: State): string {
+  const named = operations.map((operation) => {
+    const { link } = operation as { link?: string | number };
+    return typeof link === 'number' ? ({ ...operation, link: state.links.get(link)?.name ?? link } as Operation) : operation;
+  });
+  return `${named.map(command).join('\n')}\n`;
+}
+
+// ------------------------------------------------------------------ applying
+
+interface Applied {
+  readonly record: PlumbRecord;
+  readonly after: State;
+}
+
+/** How long somebody else may be at work in the namespace. */
+const PATIENCE = 10_000; // milliseconds
+
+async function plumbAlone(netns: Netns, settings: Settings, resolv: string | undefined): Promise<Plumbing> {
+  const { asked, journal: where, signal } = settings;
+  const journal = where === false ? undefined : await journalFor(netns, where);
+  const work = new Work(journal, { signal, label: asked.label, patience: PATIENCE });
+  let found: Plumbing | undefined;
+  let applied: Applied | undefined;
+  let images: Images | undefined;
+  let member: Member | undefined;
+  await work.run(
+    netns,
+    async (tx) => {
+      ({ member } = await tx[enters]());
+      found = await existing(member, settings);
+      if (found === undefined) applied = await apply(tx, settings, resolv);
+    },
+    async (first) => {
+      if (applied !== undefined) images = await first.finish(applied.after, recordValue(applied.record));
+    },
+  );
+  if (found !== undefined) return found;
+  const entry = member!.entry;
+  return new Plumbing(netns, applied!.record, entry === undefined ? { images: images! } : { journal: journal!, entry }, true);
+}
+
+/** As a part of a transaction: it stays when that one is over, with an entry of its own. */
+async function plumbIn(tx: Transaction, settings: Settings, resolv: string | undefined): Promise<Plumbing> {
+  return transaction(
+    tx,
+    async (inner) => {
+      const entered = await inner[enters]();
+      const found = await existing(entered.member, settings);
+      if (found !== undefined) return found;
+      const { record, after } = await apply(inner, settings, resolv);
+      const { images, entry } = await entered.member.keep(entered.images, after, settings.asked.label, recordValue(record));
+      if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true);
+      entered.keeps(entry);
+      return new Plumbing(tx.netns, record, { journal: entered.member.journal!, entry }, true);
+    },
+    settings.signal === undefined ? {} : { signal: settings.signal },
+  );
+}
+
+/** Whoever may not change the namespace need not be told about directories. */
+async function journalFor(netns: Netns, where: boolean | string): Promise<Journal> {
+  try {
+    return await openJournal(typeof where === 'string' ? where : undefined);
+  } catch (error) {
+    await request(attachment(netns).socket, [encodeLink(RTM_SETLINK, NLM_F_ACK, { ifindex: LOOPBACK })]);
+    throw error;
+  }
+}
+const LOOPBACK = 1; // ifindex, in every namespace
+
+async function apply(tx: Transaction, settings: Settings, resolv: string | undefined): Promise<Applied> {
+  const { asked, signal } = settings;
+  const state = await snapshot(tx, new Set(parts));
+  const { link, names, macs, mtu, operations } = await plan(tx.netns, state, asked);
+  await tx[performs](operations, signal, state);
+  const after = await snapshot(tx, new Set(parts));
+  const made = (name: string): { name: string; ifindex: number } => ({ name, ifindex: after.link(name)?.ifindex ?? 0 });
+  const { queues, vnetHdr, offload, attach } = asked.tap;
+  const wiring: Wiring = {
+    mode: asked.mode,
+    link: { name: link.name, ifindex: link.ifindex },
+    tap: made(names.tap),
+    bridge: made(names.bridge),
+    guestMac: macs.guest,
+    linkMac: macs.link,
+    tapMac: macs.tap,
+    mtu,
+    shape: { queues, vnetHdr, offload },
+    attach,
+  };
+  const [fault] = faultsOf(wiring, after);
+  if (fault !== undefined)
+    throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
+  const guest = guestFor(state, link, { asked, resolv, mac: macs.guest, mtu, tap: names.tap });
+  return { record: { wiring, guest, asked }, after };
+}
+
+interface Planned {
+  readonly link: Link;
+  readonly names: BridgeInput['names'];
+  readonly macs: BridgeInput['macs'];
+  readonly mtu: number;
+  readonly operations: readonly Operation[];
+}
+
+async function plan(netns: Netns, state: State, asked: Asked): Promise<Planned> {
+  const link = pickLink(state, asked.link);
+  const names = { tap: await tapName(netns, state, asked.tap.name), bridge: freeName(state, 'br') };
+  const mtu = asked.tap.mtu ?? link.mtu;
+  if (mtu > link.mtu)
+    throw invalidArgument('ERR_INVALID_ARG_VALUE', `plumb: 'tap.mtu' must be at most that of '${link.name}', ${link.mtu}: longer frames would be dropped there without a word; received ${mtu}`); // prettier-ignore
+  const guest = asked.guestMac === 'clone' ? link.mac : asked.guestMac === 'random' ? localMac() : asked.guestMac;
+  const macs = { guest, link: guest === link.mac ? localMac() : link.mac, bridge: localMac(), tap: asked.tap.mac ?? tapMac() };
+  const mark = markOf({ mode: asked.mode, link: link.name, ...(asked.label !== undefined && { label: asked.label }) });
+  const operations = planBridge({ link, addresses: addressesOf(state, link.ifindex), asked: asked.tap, names, macs, mtu, mark });
+  return { link, names, macs, mtu, operations };
+}
+
+async function tapName(netns: Netns, state: State, wanted: string | undefined): Promise<string> {
+  if (wanted === undefined) return freeName(state, 'tap');
+  const there = state.link(wanted);
+  if (there === undefined) return wanted;
+  const { name, ifindex, mac, mtu, kind } = there;
+  const tap = new Tap(placeIn(netns), { ifindex, mac, mtu }, { name, queues: 1, vnetHdr: false, offload: {} }, []);
+  throw busyTap(name, kind === 'tun' ? await tap.holders() : []);
+}
+
+function freeName(state: State, prefix: string): string {
+  for (let number = 0; ; number++) if (state.link(`${prefix}${number}`) === undefined) return `${prefix}${number}`;
+}
+
+/** Locally administered, and of all such MACs the highest: a bridge takes the lowest of its ports'. */
+function tapMac(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  bytes[0] = 0xfe;
+  return formatMac(bytes, 0, 6);
+}
+
+// ------------------------------------------------------------------ what the guest is told
+
+async function readResolvConf({ resolvConf }: Asked): Promise<string | undefined> {
+  if (resolvConf === undefined) return undefined;
+  try {
+    return await readFile(resolvConf, 'utf8');
+  } catch (error) {
+    const { code = 'EIO' } = error as NodeJS.ErrnoException;
+    throw new PodtapError(`${code}: plumb: 'resolvConf' cannot be read: '${resolvConf}'`, { code, path: resolvConf, cause: error });
+  }
+}
+
+function guestFor(
+  state: State,
+  link: Link,
+  told: { asked: Asked; resolv: string | undefined; mac: string; mtu: number; tap: string },
+): GuestNetwork {
+  const { asked, resolv, mac, mtu, tap } = told;
+  const { name, ifindex } = link;
+  const of = <T>(kind: Resource['kind']): T[] =>
+    [...state.resources.values()].filter((one) => one.kind === kind).map(({ read }) => read as T);
+  const addresses = addressesOf(state, ifindex);
+  const own = new Set(addresses.map(({ address }) => address.replace(/\/.*/, '')));
+  const names = (prefix: string | undefined): boolean => prefix !== undefined && own.has(prefix.replace(/\/.*/, ''));
+  const config = {
+    name,
+    ifindex,
+    mac: link.mac,
+    mtu: link.mtu,
+    addresses,
+    // Those that leave by no interface, too: where nothing goes, nothing goes from the guest.
+    routes: of<Route>('route').filter((route) => devicesOf(route).some((device) => device === undefined || device === ifindex)),
+    rules: of<Rule>('rule').filter(({ iif, oif, from, to }) => iif === name || oif === name || names(from) || names(to)),
+    neighbors: state.neighbors.filter((one) => one.ifindex === ifindex),
+  };
+  return guestOf(config, {
+    tap,
+    mac,
+    mtu,
+    ...(resolv !== undefined && { dns: parseResolvConf(resolv) }),
+    ...(asked.hostname !== undefined && { hostname: asked.hostname }),
+  });
+}
+
+// ------------------------------------------------------------------ what is there already
+
+/** The plumbing that is meant, if it is there, and as it was asked for. What was interrupted in this namespace is undone. */
+async function existing(member: Member, settings: Settings): Promise<Plumbing | undefined> {
+  const { journal, netns } = member;
+  if (journal === undefined || netns.id.cookie === undefined) return undefined;
+  const { asked, ifPlumbed } = settings;
+  const { entries } = await journal.entries({ cookie: netns.id.cookie });
+  for (const entry of entries) {
+    const { main, kept } = recordOf(entry);
+    if (entry.id === member.entry?.id || main === (member.entry?.id ?? '')) continue;
+    const unfinished = entry.state !== 'applied' || (main !== undefined && entries.some(({ id }) => id === main));
+    const record = plumbRecord(kept);
+    if (unfinished) await undoHeld(journal, entry, netns);
+    else if (record !== undefined && isMeant(record, asked)) {
+      // What a monitor had open is no more: that one is over, and this is another.
+      if (faultsOf(record.wiring, await snapshot(netns, new Set(parts))).some(({ code }) => code.endsWith('_GONE'))) {
+        await undoHeld(journal, entry, netns);
+        continue;
+      }
+      const differences = differencesOf(record, asked);
+      if (ifPlumbed === 'same' && differences.length === 0) return new Plumbing(netns, record, { journal, entry }, false);
+      const why = differences.length === 0 ? "and ifPlumbed is 'error'" : `with other options: ${differences.join('; ')}`;
+      throw new PlumbError(`'${record.wiring.link.name}' is plumbed already, ${why}; undo that one first`, { code: 'ERR_PLUMB_CONFLICT' });
+    }
+  }
+  return undefined;
+}
+
+function isMeant({ wiring, asked: then }: PlumbRecord, { link, label }: Asked): boolean {
+  if (link !== undefined) return link === wiring.link.name || link === wiring.link.ifindex;
+  return label === undefined || then.label === undefined || label === then.label;
+}
+
+/** What was left to podtap then or is now makes no difference. */
+function differencesOf({ wiring, asked: then }: PlumbRecord, now: Asked): string[] {
+  const differences: string[] = [];
+  const look = (name: string, was: unknown, is: unknown): void => {
+    if (is !== undefined && inspect(was) !== inspect(is)) differences.push(`${name} was ${inspect(was)}, and now is ${inspect(is)}`);
+  };
+  for (const name of ['mode', 'guestMac', 'label', 'resolvConf', 'hostname'] as const) look(name, then[name], now[name]);
+  look('tap.name', wiring.tap.name, now.tap.name);
+  for (const name of ['attach', 'persist', 'queues', 'vnetHdr', 'offload', 'owner', 'group', 'mac', 'mtu', 'ifindex'] as const) look(`tap.${name}`, then.tap[name], now.tap[name]); // prettier-ignore
+  return differences;
+}

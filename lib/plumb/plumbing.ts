@@ -1,0 +1,202 @@
+// A plumbing that is there: what the guest is told, its TAP, and getting rid of it again.
+import { abortSignal, boolean, check, optional, options } from '../check.js';
+import { PlumbError, PodtapError, TransactionError } from '../errors.js';
+import type { GuestNetwork } from '../guest/network.js';
+import { locate } from '../kernel/locate.js';
+import { type Netns, share } from '../kernel/netns.js';
+import { Tap, type TapHolder } from '../kernel/tap.js';
+import type { Problem } from '../primitive/host.js';
+import type { Images } from '../state/images.js';
+import { snapshot } from '../state/snapshot.js';
+import type { Entry, Journal } from '../transaction/journal.js';
+import { acquireHere, namespaceLock } from '../transaction/lock.js';
+import { type UndoReport, undoEntry } from '../transaction/recover.js';
+import { undo } from '../transaction/undo.js';
+import { type PlumbingEvent, eventsOf } from './events.js';
+import { plumbError } from './failure.js';
+import type { PlumbRecord } from './record.js';
+import { repairWiring } from './repair.js';
+import { type Crossing, traffic } from './traffic.js';
+import { faultsOf, problemOf, wiringParts } from './wiring.js';
+
+export interface Verification {
+  readonly ok: boolean;
+  /** Whether a frame for the guest came out of its TAP, and one from the guest left the pod. 'skipped': not asked for, or somebody holds the TAP. */
+  readonly toGuest: Crossing;
+  readonly fromGuest: Crossing;
+  readonly problems: readonly Problem[];
+}
+
+/** How it can be undone. */
+export type Undoing =
+  | { readonly journal: Journal; readonly entry: Entry }
+  /** Without a journal: by this process alone. */
+  | { readonly images: Images };
+
+const verifyOptions = options({ traffic: optional(boolean), signal: optional(abortSignal) });
+
+/**
+ * What `plumb` made. It outlives the program: only `undo`, `unplumb`, `recover` or the end of an `await using` undoes it, and that one
+ * only where it was made by this call (`created`) and not kept.
+ */
+export class Plumbing implements AsyncDisposable {
+  readonly created: boolean;
+  readonly label?: string;
+  readonly mode: 'bridge';
+  readonly #id: Netns['id'];
+  readonly #path: string | undefined;
+  readonly #undoing: Undoing;
+  #netns: Netns | undefined;
+  #record: PlumbRecord;
+  #kept = false;
+  #undone = false;
+  #tap: Tap | undefined;
+
+  /** @internal */
+  constructor(netns: Netns, record: PlumbRecord, undoing: Undoing, created: boolean) {
+    this.#netns = share(netns);
+    this.#id = netns.id;
+    this.#path = netns.path;
+    this.#record = record;
+    this.#undoing = undoing;
+    this.created = created;
+    this.mode = record.wiring.mode;
+    if (record.asked.label !== undefined) this.label = record.asked.label;
+  }
+
+  /** What the guest must be told. */
+  get guest(): GuestNetwork {
+    return this.#record.guest;
+  }
+
+  get kept(): boolean {
+    return this.#kept;
+  }
+
+  /** The guest's wire. Held by nobody until its descriptors are taken, or frames read or sent. */
+  get tap(): Tap {
+    const { tap, tapMac, mtu, shape } = this.#record.wiring;
+    return (this.#tap ??= new Tap(
+      { id: this.#id, use: (work) => this.#with(work) },
+      { ...tap, mac: tapMac, mtu },
+      { name: tap.name, ...shape },
+      [],
+    ));
+  }
+
+  /**
+   * From here on it stays, whatever becomes of this program: `await using` does not undo it. The handle on the namespace is closed; later
+   * calls find the namespace again.
+   */
+  keep(): this {
+    this.#kept = true;
+    void this.#park();
+    return this;
+  }
+
+  /**
+   * Puts the pod back as it was: the interface has its MAC, addresses and routes again, and what was made is gone. What somebody else has
+   * changed meanwhile stays, and is in `leftBehind`. Calling it again does nothing.
+   * @throws TransactionError ERR_TRANSACTION_UNDO: something could not be put back; it can be called again
+   */
+  async undo(): Promise<UndoReport> {
+    if (this.#undone) return { state: 'already-undone', leftBehind: [] };
+    const report = 'journal' in this.#undoing ? await undoEntry(this.#undoing.journal, this.#undoing.entry) : await this.#undoHere(this.#undoing.images); // prettier-ignore
+    this.#undone = true;
+    await this.#park();
+    return report;
+  }
+
+  /**
+   * Compares the namespace with what was made. With `traffic`, also sends a frame each way, where nobody holds the TAP.
+   * @throws PodtapError ERR_NETNS_GONE
+   */
+  async verify(settings: { readonly traffic?: boolean; readonly signal?: AbortSignal } = {}): Promise<Verification> {
+    const { traffic: wanted = false, signal } = check(verifyOptions, settings, 'verify');
+    return this.#with(async (netns) => {
+      const { wiring } = this.#record;
+      const problems = faultsOf(wiring, await snapshot(netns, new Set(wiringParts))).map(problemOf);
+      signal?.throwIfAborted();
+      const idle = wanted && problems.length === 0 && (await this.tap.holders()).length === 0;
+      const [toGuest, fromGuest] = idle ? await traffic(netns, wiring, signal) : (['skipped', 'skipped'] as const);
+      for (const [way, crossing] of [['to', toGuest], ['from', fromGuest]] as const) // prettier-ignore
+        if (crossing === 'lost') problems.push({ code: 'FRAME_LOST', message: `a frame ${way} the guest was lost on its way between ${wiring.link.name} and ${wiring.tap.name}`, fix: 'look for filters on both: tc filter show, nft list ruleset' }); // prettier-ignore
+      return { ok: problems.length === 0, toGuest, fromGuest, problems };
+    });
+  }
+
+  /** Mends what `verify` finds, as far as that can be done. @returns the problems that are left */
+  async repair(): Promise<readonly Problem[]> {
+    const repaired = await this.#with((netns) => repairWiring(netns, this.#record.wiring, this.#undoing)).catch((error: unknown) => {
+      throw plumbError(error);
+    });
+    return repaired.map(problemOf);
+  }
+
+  /** What becomes of it, until the signal aborts: see PlumbingEvent. After 'gone' nothing follows. */
+  async *events(settings: { readonly signal?: AbortSignal } = {}): AsyncGenerator<PlumbingEvent, void, undefined> {
+    const { signal } = check(options({ signal: optional(abortSignal) }), settings, 'events');
+    const netns = await this.#open();
+    if (netns === undefined) return yield { type: 'gone' };
+    try {
+      for await (const event of eventsOf(netns, this.#record, signal)) {
+        if (event.type === 'changed') this.#record = { ...this.#record, guest: event.guest };
+        yield event;
+      }
+    } finally {
+      await netns.close();
+    }
+  }
+
+  toJSON(): object {
+    const { label, created, kept, guest } = this;
+    return { ...(label !== undefined && { label }), created, kept, netns: this.#path, ...this.#record.wiring, guest };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#kept && this.created && !this.#undone) await this.undo();
+    await this.#park();
+  }
+
+  async #undoHere(images: Images): Promise<UndoReport> {
+    const netns = await this.#open();
+    if (netns === undefined) return { state: 'namespace-gone', leftBehind: [] };
+    try {
+      await using _ = await acquireHere(namespaceLock(netns.id));
+      const { undone, leftBehind, failed } = await undo(netns, images);
+      if (failed.length > 0) throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, { code: 'ERR_TRANSACTION_UNDO', undone, leftBehind: [...leftBehind, ...failed] }); // prettier-ignore
+      return { state: 'undone', leftBehind };
+    } finally {
+      await netns.close();
+    }
+  }
+
+  /** A handle of its own, to be closed; undefined where the namespace is gone. */
+  async #open(): Promise<Netns | undefined> {
+    return this.#netns === undefined ? locate(this.#id, this.#path) : share(this.#netns);
+  }
+
+  async #with<T>(work: (netns: Netns) => Promise<T>): Promise<T> {
+    const netns = await this.#open();
+    if (netns === undefined)
+      throw new PodtapError(`the namespace ${this.#path ?? ''} of this plumbing is gone`, { code: 'ERR_NETNS_GONE', path: this.#path });
+    try {
+      return await work(netns);
+    } finally {
+      await netns.close();
+    }
+  }
+
+  async #park(): Promise<void> {
+    const netns = this.#netns;
+    this.#netns = undefined;
+    await netns?.close();
+  }
+}
+
+export function busyTap(name: string, holders: readonly TapHolder[]): PlumbError {
+  const who = holders.map(({ pid, command }) => `${command} (${pid})`).join(', ');
+  const code = holders.length > 0 ? 'ERR_PLUMB_TAP_BUSY' : 'ERR_PLUMB_CONFLICT';
+  const said = holders.length > 0 ? `the TAP '${name}' is there already, and held by ${who}` : `there is an interface '${name}' already, and it is none of podtap's`; // prettier-ignore
+  return new PlumbError(`${said}; choose another name, or delete it`, { code, holders, transient: holders.length > 0 });
+}

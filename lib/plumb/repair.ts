@@ -1,0 +1,24 @@
+import type { Netns } from '../kernel/netns.js';
+import { perform, checkOperations } from '../operation/run.js';
+import { snapshot } from '../state/snapshot.js';
+import { acquire, acquireHere, namespaceLock } from '../transaction/lock.js';
+import { TransactionError } from '../errors.js';
+import { reread } from '../transaction/recover.js';
+import type { Undoing } from './plumbing.js';
+import { type Fault, type Wiring, faultsOf, wiringParts } from './wiring.js';
+
+/**
+ * Sets again what was set, which the images of the plumbing cover already: undoing it later leads to where it led before. What was
+ * deleted is not made anew, since it would not be what the monitor has open.
+ */
+export async function repairWiring(netns: Netns, wiring: Wiring, undoing: Undoing): Promise<readonly Fault[]> {
+  const name = namespaceLock(netns.id);
+  await using _ = 'journal' in undoing ? await acquire(undoing.journal.directory, name) : await acquireHere(name);
+  if ('journal' in undoing && (await reread(undoing.journal, undoing.entry)) === undefined)
+    throw new TransactionError('this plumbing is undone, and there is nothing to repair', { code: 'ERR_PLUMB_CONFLICT' });
+  const look = async (): Promise<readonly Fault[]> => faultsOf(wiring, await snapshot(netns, new Set(wiringParts)));
+  const operations = (await look()).flatMap(({ repair }) => repair);
+  // In the order of the plan: a port is put under the bridge before its entry in the bridge's table.
+  if (operations.length > 0) await perform(netns, checkOperations('repair', operations));
+  return look();
+}

@@ -1,0 +1,90 @@
+// Whether frames cross, tried with frames of our own: EtherType 0x88b5, for experiments on one's own network (IEEE 802, 9.2.4).
+import type { Netns } from '../kernel/netns.js';
+import { type BpfInstruction, PacketSocket } from '../kernel/packet.js';
+import { Tap, placeIn } from '../kernel/tap.js';
+import { formatMac, parseMac } from '../wire/text.js';
+import type { Wiring } from './wiring.js';
+
+export type Crossing = 'crossed' | 'lost' | 'skipped';
+
+const LOCAL_EXPERIMENTAL = 0x88b5;
+const LONGEST_WAY = 500; // milliseconds; a TAP has its carrier, and its port forwards, only a moment after it is opened
+const AGAIN = 20;
+
+/**
+ * To the guest: from the bridge, by its table, out of the TAP. From the guest: in by the TAP, and seen as it leaves by the pod's interface;
+ * it goes to a MAC that nobody has, so that nobody takes it.
+ */
+export async function traffic(
+  netns: Netns,
+  wiring: Wiring,
+  signal?: AbortSignal,
+): Promise<readonly [toGuest: Crossing, fromGuest: Crossing]> {
+  const { tap, tapMac, shape, link, linkMac, bridge, guestMac, mtu } = wiring;
+  await using wire = new Tap(placeIn(netns), { ...tap, mac: tapMac, mtu }, { name: tap.name, ...shape }, []);
+  await using inside = await PacketSocket.open(netns, bridge.ifindex, { protocol: 0 });
+  // What leaves is seen by sockets of all protocols alone (packet(7)); the filter drops the rest.
+  await using outside = await PacketSocket.open(netns, link.ifindex, { filter: ofType(LOCAL_EXPERIMENTAL) });
+  const token = crypto.getRandomValues(new Uint8Array(16));
+  const nobody = formatMac(Uint8Array.of(0x02, ...crypto.getRandomValues(new Uint8Array(5))), 0, 6);
+  const stop = new AbortController();
+  const late = AbortSignal.any([stop.signal, AbortSignal.timeout(LONGEST_WAY), ...(signal === undefined ? [] : [signal])]);
+  const header = new Uint8Array(wire.vnetHeaderBytes);
+  const came = async (frames: AsyncIterable<readonly Uint8Array[]>, from: number, to: string): Promise<Crossing> => {
+    try {
+      for await (const batch of frames) if (batch.some((frame) => isOurs(frame.subarray(from), to, token))) return 'crossed';
+    } catch (error) {
+      if (!late.aborted) throw error;
+    }
+    return 'lost';
+  };
+  const send = async (): Promise<void> => {
+    while (!late.aborted) {
+      await inside.send([frameOf(guestMac, linkMac, token)]).catch(() => 0);
+      await wire.send([joined(header, frameOf(nobody, guestMac, token))]).catch(() => 0);
+      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+    }
+  };
+  const arrivals = Promise.all([
+    came(wire.frames({ signal: late }), header.length, guestMac),
+    came(outside.frames({ signal: late }), 0, nobody),
+  ]);
+  const sending = send();
+  try {
+    const result = await arrivals;
+    signal?.throwIfAborted();
+    return result;
+  } finally {
+    stop.abort();
+    await sending;
+  }
+}
+
+/** ldh [12]; jeq TYPE, 0, 1; ret 65535; ret 0 */
+function ofType(type: number): readonly BpfInstruction[] {
+  return [[0x28, 0, 0, 12], [0x15, 0, 1, type], [0x06, 0, 0, 0xffff], [0x06, 0, 0, 0]]; // prettier-ignore
+}
+
+function frameOf(to: string, from: string, token: Uint8Array): Uint8Array {
+  return joined(
+    parseMac(to)!,
+    parseMac(from)!,
+    Uint8Array.of(LOCAL_EXPERIMENTAL >> 8, LOCAL_EXPERIMENTAL & 0xff),
+    token,
+    new Uint8Array(30),
+  );
+}
+
+function isOurs(frame: Uint8Array, to: string, token: Uint8Array): boolean {
+  return frame.length >= 30 && formatMac(frame, 0, 6) === to && token.every((byte, index) => frame[14 + index] === byte);
+}
+
+function joined(...parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}

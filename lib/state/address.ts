@@ -1,0 +1,52 @@
+import type { Address } from '../wire/address.js';
+import { type Resource, type Value, keys } from './resource.js';
+
+/** What a request can set: the others tell of a state ('tentative', 'permanent', 'deprecated', 'secondary'), or are ignored there. */
+const settable = new Set(['nodad', 'optimistic', 'home', 'mngtmpaddr', 'noprefixroute', 'autojoin']);
+/** Made by the kernel for privacy (RFC 8981), with random bits; it takes none like it from a request. */
+const TEMPORARY = 'secondary';
+
+/** `now`: milliseconds of CLOCK_MONOTONIC. undefined for what is not to be put back. */
+export function addressResource(address: Address, now: number): Resource | undefined {
+  const { ifindex = 0, flags = [], validLifetime, preferredLifetime } = address;
+  const family = address.address.includes(':') ? 'ipv6' : 'ipv4';
+  if (family === 'ipv6' && flags.includes(TEMPORARY)) return undefined;
+  const { peer, broadcast, label, scope, metric, protocol, unknown } = address;
+  const kept = flags.filter((flag) => settable.has(flag));
+  return {
+    kind: 'address',
+    key: keys.address(ifindex, address.address, peer),
+    link: ifindex,
+    group: addressGroup(ifindex, family),
+    read: address,
+    value: {
+      address: address.address,
+      ...(peer !== undefined && { peer }),
+      ...(broadcast !== undefined && { broadcast }),
+      ...(label !== undefined && { label }),
+      ...(scope !== undefined && { scope }),
+      ...(kept.length > 0 && { flags: kept }),
+      ...(validLifetime !== undefined && { validUntil: now + 1000 * validLifetime }),
+      ...(preferredLifetime !== undefined && { preferredUntil: preferredLifetime === 0 ? 0 : now + 1000 * preferredLifetime }),
+      ...(metric !== undefined && { metric }),
+      ...(protocol !== undefined && { protocol }),
+      ...(unknown !== undefined && { unknown: unknown as unknown as Value }),
+    },
+  };
+}
+
+export function addressGroup(ifindex: number, family: string): string {
+  return `address/${ifindex}/${family}`;
+}
+
+/** The value as a request; undefined where its time is over. */
+export function addressRequest(value: Value, now: number): Address | undefined {
+  const { validUntil, preferredUntil, ...address } = value as unknown as { validUntil?: number; preferredUntil?: number } & Address;
+  const left = (until: number): number => Math.max(0, Math.round((until - now) / 1000));
+  if (validUntil !== undefined && left(validUntil) === 0) return undefined;
+  return {
+    ...address,
+    ...(validUntil !== undefined && { validLifetime: left(validUntil) }),
+    ...(preferredUntil !== undefined && { preferredLifetime: preferredUntil === 0 ? 0 : left(preferredUntil) }),
+  };
+}

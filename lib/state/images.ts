@@ -1,0 +1,64 @@
+// What a change touches: how each resource was before, and how the change may leave it. Getting back needs no more.
+import type { State } from './snapshot.js';
+import { type Value, same } from './value.js';
+
+export interface Image {
+  /** undefined: it was not there. */
+  readonly before: Value;
+  /** What the change makes of it, all that there is on the way; 'any': what it makes is not known beforehand. undefined: it goes. */
+  readonly after: 'any' | readonly Value[];
+}
+
+export class Images {
+  readonly touched = new Map<string, Image>();
+  /** Beginnings of keys under which something may be added whose whole key is not known beforehand, with the keys that were there. */
+  readonly additions = new Map<string, readonly string[]>();
+  /** The keys of a group that lost members, in the order in which they stood. */
+  readonly orders = new Map<string, readonly string[]>();
+
+  /** One more thing that may become of a resource. */
+  touch(key: string, before: Value, after: Image['after']): void {
+    const known = this.touched.get(key);
+    if (known === undefined) this.touched.set(key, { before, after });
+    else if (known.after !== 'any')
+      this.touched.set(key, { before: known.before, after: after === 'any' ? after : [...known.after, ...after] });
+  }
+
+  /** What came later is taken up: of what both have touched, the earlier `before` is the right one. */
+  add(later: Images): void {
+    for (const [key, { before, after }] of later.touched) this.touch(key, before, after);
+    for (const [prefix, keys] of later.additions) if (!this.additions.has(prefix)) this.additions.set(prefix, keys);
+    for (const [group, keys] of later.orders) if (!this.orders.has(group)) this.orders.set(group, keys);
+  }
+
+  /**
+   * As the change has left it: from now on every other value is somebody else's doing. What it has left as it was is forgotten, except
+   * interfaces that it made, which are known by more than their presence.
+   */
+  observed(state: State): Images {
+    const exact = new Images();
+    const touched = new Map(this.touched);
+    for (const [prefix, known] of this.additions)
+      for (const key of state.resources.keys())
+        if (key.startsWith(prefix) && !known.includes(key) && !touched.has(key)) touched.set(key, { before: undefined, after: 'any' });
+    for (const [key, { before }] of touched) {
+      const now = state.get(key);
+      if (!same(before, now)) exact.touched.set(key, { before, after: [now] });
+    }
+    for (const [group, keys] of this.orders) if (keys.some((key) => exact.touched.has(key))) exact.orders.set(group, keys);
+    return exact;
+  }
+
+  get isEmpty(): boolean {
+    return this.touched.size === 0 && this.additions.size === 0;
+  }
+
+  /** For the journal. */
+  toValue(): Value {
+    return {
+      touched: [...this.touched].map(([key, { before, after }]) => [key, before, after]),
+      additions: [...this.additions].map(([prefix, keys]) => [prefix, keys]),
+      orders: [...this.orders].map(([group, keys]) => [group, keys]),
+    };
+  }
+}

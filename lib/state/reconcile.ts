@@ -1,0 +1,95 @@
+// Getting back: from what was, what we made of it and what is there now, to what shall be there. Somebody else's changes stay.
+import { type Image, type Images } from './images.js';
+import { type existence } from './link.js';
+import { keys, kindOfKey, linkOfKey } from './resource.js';
+import type { State } from './snapshot.js';
+import { type Value, canonical, same } from './value.js';
+
+export interface Reconciled {
+  /** What each resource shall be; undefined: it shall not be there. Interfaces that were made are not among them. */
+  readonly wants: ReadonlyMap<string, Value>;
+  /** Indexes of the interfaces that were made, and are there. */
+  readonly made: readonly number[];
+  /** What somebody else has changed meanwhile, and so is left, a line each. */
+  readonly leftBehind: readonly string[];
+}
+
+export function reconcile(images: Images, state: State): Reconciled {
+  const wants = new Map<string, Value>();
+  const made: number[] = [];
+  const leftBehind: string[] = [];
+  const lost = new Set<number>();
+  for (const [key, image] of images.touched) {
+    const now = state.get(key);
+    const index = linkOfKey(key);
+    if (kindOfKey(key) === 'link') {
+      if (now === undefined) continue;
+      if (isOf(image, now)) made.push(index!);
+      else leftBehind.push(`the interface '${nameOf(now)}' has the index ${index} of one that podtap made, and is another one`);
+      continue;
+    }
+    if (index !== undefined && !state.links.has(index)) {
+      if (image.before === undefined) continue;
+      if (!lost.has(index)) leftBehind.push(`the interface with index ${index} is gone, and with it what it had`);
+      lost.add(index);
+      continue;
+    }
+    if (same(now, image.before)) continue;
+    if (isOf(image, now)) wants.set(key, image.before);
+    else
+      leftBehind.push(`${describe(key, state)} is ${told(now)}, and was ${told(image.before)} before podtap made it ${afterText(image)}`);
+  }
+  for (const [prefix, known] of images.additions)
+    for (const key of state.resources.keys())
+      if (key.startsWith(prefix) && !known.includes(key) && !images.touched.has(key)) wants.set(key, undefined);
+  return { wants, made, leftBehind };
+}
+
+function isOf({ after }: Image, now: Value): boolean {
+  return after === 'any' || after.some((one) => same(one, now));
+}
+
+function afterText({ after }: Image): string {
+  return after === 'any' ? 'another' : after.map(told).join(' or ');
+}
+
+function nameOf(link: Value): string {
+  return (link as unknown as ReturnType<typeof existence> & { name: string }).name;
+}
+
+function told(value: Value): string {
+  if (value === undefined) return 'absent';
+  return typeof value === 'object' ? canonical(value) : String(value);
+}
+
+/** For people: 'address 10.1.0.2/24 of eth0', 'mtu of eth0'. */
+export function describe(key: string, state: State): string {
+  const index = linkOfKey(key);
+  const name = index === undefined ? '' : (state.links.get(index)?.name ?? `if${index}`);
+  const rest = key.split('/').slice(index === undefined ? 1 : 2);
+  const devices = (text: string): string =>
+    text.replace(/%(\d+)/g, (_, number: string) => ` dev ${state.links.get(Number(number))?.name ?? `if${number}`}`);
+  switch (kindOfKey(key)) {
+    case 'link':
+      return `interface ${name}`;
+    case 'setting':
+      return `${rest.join(' ')} of ${name}`;
+    case 'route': {
+      const [head = '', way = ''] = key.split('|');
+      const [, table, address, length, metric] = head.split('/');
+      return `route ${address}/${length} table ${table} metric ${metric} ${devices(way)}`.trimEnd();
+    }
+    case 'rule':
+      return `rule ${rest[0]} ${rest[1]?.split('|')[0] ?? ''}`;
+    case 'sysctl':
+      return `sysctl ${rest.join('/')}`;
+    default:
+      return `${kindOfKey(key)} ${rest.join('/')} of ${name}`;
+  }
+}
+
+/** The tables that an undo must look at. */
+export function sysctlsOf(images: Images): string[] {
+  const prefix = keys.sysctl('');
+  return [...images.touched.keys()].filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+}

@@ -1,0 +1,139 @@
+// What a namespace has, in one trip to the kernel (two where filters are asked for).
+import { type Answer, dumps } from '../kernel/netlink.js';
+import { type Scope, attachment } from '../kernel/netns.js';
+import { readSysctl } from '../kernel/sysctl.js';
+import { decodeAddress, encodeAddressDump } from '../wire/address.js';
+import type { Bytes } from '../wire/bytes.js';
+import { AF_INET, AF_INET6, AF_UNSPEC } from '../wire/constants.js';
+import { type Link, decodeLink, encodeLinkDump } from '../wire/link.js';
+import { type Message, NLM_F_DUMP } from '../wire/message.js';
+import { type Neighbor, decodeFdb, decodeNeighbor, encodeFdbDump, encodeNeighborDump, isFdb } from '../wire/neighbor.js';
+import { decodeRoute, encodeRouteDump } from '../wire/route.js';
+import { decodeRule, encodeRuleDump } from '../wire/rule.js';
+import { decodeFilter, decodeQdisc, encodeFilterDump, encodeQdiscDump } from '../wire/tc.js';
+import { addressResource } from './address.js';
+import { existence, settingOf } from './link.js';
+import { fdbResource, neighborResource, proxyResource } from './neighbor.js';
+import { type Resource, type ResourceKind, type Value, keys } from './resource.js';
+import { routeResource } from './route.js';
+import { ruleResource } from './rule.js';
+import { filterResource, isHook, qdiscResource } from './tc.js';
+
+/** A table of the kernel. Interfaces are always read. */
+export type Part = Exclude<ResourceKind, 'link' | 'setting' | 'sysctl'>;
+
+/** A namespace at one moment: what was asked for, in the order of the kernel's dumps. */
+export class State {
+  /** By key. Settings of interfaces are asked of `get`. */
+  readonly resources: ReadonlyMap<string, Resource>;
+  readonly links: ReadonlyMap<number, Link>;
+
+  constructor(
+    links: readonly Link[],
+    resources: readonly Resource[],
+    readonly parts: ReadonlySet<Part>,
+    /** Milliseconds of CLOCK_MONOTONIC. */
+    readonly time: number,
+    /** The learned ones too, as the kernel told them. */
+    readonly neighbors: readonly Neighbor[] = [],
+  ) {
+    this.links = new Map(links.map((link) => [link.ifindex, link]));
+    const numbered = new Map<string, Resource>();
+    for (const resource of resources) {
+      // Routes and rules can be there twice, the same in everything.
+      let { key } = resource;
+      for (let count = 2; numbered.has(key); count++) key = `${resource.key}#${count}`;
+      numbered.set(key, key === resource.key ? resource : { ...resource, key });
+    }
+    this.resources = numbered;
+  }
+
+  /** undefined: it is not there. */
+  get(key: string): Value | undefined {
+    const link = /^(link|setting)\/(\d+)(?:\/(.*))?$/.exec(key);
+    if (link === null) return this.resources.get(key)?.value;
+    const found = this.links.get(Number(link[2]));
+    if (found === undefined) return undefined;
+    return link[1] === 'link' ? existence(found) : settingOf(found, link[3]!);
+  }
+
+  /** By name, altname or index. */
+  link(ref: string | number): Link | undefined {
+    if (typeof ref === 'number') return this.links.get(ref);
+    for (const link of this.links.values()) if (link.name === ref || link.altnames?.includes(ref) === true) return link;
+    return undefined;
+  }
+}
+
+type Decode = (from: Bytes, message: Message, now: number) => Resource | undefined;
+
+/** What each part asks, and what it makes of the answers. */
+const parts: Readonly<Record<Exclude<Part, 'filter'>, { readonly requests: () => readonly Uint8Array[]; readonly decode: Decode }>> = {
+  address: { requests: () => [encodeAddressDump(NLM_F_DUMP, AF_UNSPEC, 0)], decode: (from, message, now) => addressResource(decodeAddress(from, message), now) },
+  route: { requests: () => [AF_INET, AF_INET6].map((family) => encodeRouteDump(NLM_F_DUMP, family)), decode: (from, message, now) => routeResource(decodeRoute(from, message), now) },
+  rule: { requests: () => [AF_INET, AF_INET6].map((family) => encodeRuleDump(NLM_F_DUMP, family)), decode: (from, message) => ruleResource(decodeRule(from, message)) },
+  neighbor: { requests: () => [encodeNeighborDump(NLM_F_DUMP, AF_UNSPEC)], decode: () => undefined }, // see below: the learned ones are kept, too
+  proxy: { requests: () => [encodeNeighborDump(NLM_F_DUMP, AF_UNSPEC, 0, true)], decode: (from, message) => proxyResource(decodeNeighbor(from, message)) },
+  fdb: { requests: () => [encodeFdbDump(NLM_F_DUMP)], decode: (from, message) => (isFdb(from, message) ? fdbResource(decodeFdb(from, message)) : undefined) },
+  qdisc: { requests: () => [encodeQdiscDump(NLM_F_DUMP)], decode: (from, message) => qdiscResource(decodeQdisc(from, message)) },
+}; // prettier-ignore
+
+/** Milliseconds of CLOCK_MONOTONIC, which all processes of this run of the kernel share. */
+export function monotonic(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
+}
+
+/** @throws DumpInterruptedError: it kept changing; NetlinkError; PodtapError, where a sysctl is not there */
+export async function snapshot(
+  scope: Scope,
+  wanted: ReadonlySet<Part>,
+  sysctls: (links: readonly Link[]) => Iterable<string> = () => [],
+): Promise<State> {
+  const { socket } = attachment(scope);
+  const asked = (wanted.has('filter') ? [...new Set([...wanted, 'qdisc' as const])] : [...wanted]).filter((part) => part !== 'filter');
+  const requests = asked.flatMap((part) => parts[part].requests().map((request) => ({ part, request })));
+  const [links, ...tables] = await dumps(socket, [encodeLinkDump(), ...requests.map(({ request }) => request)]);
+  const time = monotonic();
+  const resources: Resource[] = [];
+  const decode = ({ from, messages }: Answer, one: Decode): void => {
+    for (const message of messages) {
+      const resource = one(from, message, time);
+      if (resource !== undefined) resources.push(resource);
+    }
+  };
+  const neighbors: Neighbor[] = [];
+  tables.forEach((answer, index) => {
+    const { part } = requests[index]!;
+    if (part === 'neighbor') neighbors.push(...answer.messages.map((message) => decodeNeighbor(answer.from, message)));
+    else decode(answer, parts[part].decode);
+  });
+  for (const neighbor of neighbors) {
+    const resource = neighborResource(neighbor);
+    if (resource !== undefined) resources.push(resource);
+  }
+  if (wanted.has('filter')) {
+    for (const answer of await dumps(socket, filterDumps(resources)))
+      decode(answer, (from, message) => filterResource(decodeFilter(from, message)));
+  }
+  const found = links!.messages.map((message) => decodeLink(links!.from, message));
+  for (const key of sysctls(found)) {
+    const value = await readSysctl(scope, key).catch(absent);
+    if (value !== undefined) resources.push({ kind: 'sysctl', key: keys.sysctl(key), value });
+  }
+  return new State(found, resources, new Set(asked), time, neighbors);
+}
+
+/** Of the hooks alone: filters of classful qdiscs are not podtap's concern. */
+function filterDumps(resources: readonly Resource[]): Uint8Array[] {
+  return resources.flatMap(({ kind, link, value }) => {
+    const qdisc = value as { kind: string };
+    if (kind !== 'qdisc' || !isHook(qdisc)) return [];
+    const places = qdisc.kind === 'ingress' ? ['ffff:'] : ['ingress', 'egress'];
+    return places.map((parent) => encodeFilterDump(NLM_F_DUMP, link!, parent));
+  });
+}
+
+/** Of an interface that is not there (yet), or that has no IPv6. */
+function absent(error: unknown): undefined {
+  if ((error as { code?: unknown }).code !== 'ENOENT') throw error;
+}

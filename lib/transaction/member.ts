@@ -1,0 +1,184 @@
+// One namespace in a transaction: its lock, its entry in the journal, and everything that was touched there.
+import { PodtapError } from '../errors.js';
+import type { Netns } from '../kernel/netns.js';
+import { type Operation, kindOf } from '../operation/kinds.js';
+import type { Choice } from '../operation/operation.js';
+import { type Outcome, perform } from '../operation/run.js';
+import { Touching } from '../operation/touching.js';
+import { Images } from '../state/images.js';
+import type { Value } from '../state/value.js';
+import { type Part, type State, snapshot } from '../state/snapshot.js';
+import type { Entry, Journal } from './journal.js';
+import { type Lock, acquire, acquireHere, namespaceLock } from './lock.js';
+import { recordToValue } from './record.js';
+
+export interface MemberOptions {
+  /** undefined: nothing is written, and nothing survives this process. */
+  readonly journal: Journal | undefined;
+  readonly label?: string | undefined;
+  /** The entry that decides for this one. */
+  readonly main?: () => string | undefined;
+}
+
+export class Member {
+  readonly netns: Netns;
+  readonly images = new Images();
+  /** Indexes of the interfaces that were made. */
+  readonly ours = new Set<number>();
+  readonly #options: MemberOptions;
+  #lock: Lock | undefined;
+  #entry: Entry | undefined;
+
+  constructor(netns: Netns, options: MemberOptions) {
+    this.netns = netns;
+    this.#options = options;
+  }
+
+  get entry(): Entry | undefined {
+    return this.#entry;
+  }
+
+  /** @throws the signal's reason */
+  async lock(signal: AbortSignal | undefined): Promise<void> {
+    const { journal } = this.#options;
+    const name = namespaceLock(this.netns.id);
+    this.#lock ??= journal === undefined ? await acquireHere(name, signal) : await acquire(journal.directory, name, { signal });
+  }
+
+  async unlock(): Promise<void> {
+    const lock = this.#lock;
+    this.#lock = undefined;
+    await lock?.release();
+  }
+
+  /**
+   * Carries out operations, which were checked: what they touch is known, and in the journal, before the first of them. `into` gets it
+   * too. `state`: how the namespace is now, where that is known; with all tables that the operations need.
+   */
+  async perform(
+    operations: readonly Operation[],
+    into: readonly Images[],
+    settings: { readonly signal?: AbortSignal | undefined; readonly state?: State | undefined },
+  ): Promise<readonly Outcome[]> {
+    const { signal } = settings;
+    const state = settings.state ?? (await this.#read(operations));
+    const chosen = choose(operations, state);
+    const names = new Map<string, number>();
+    const known = (link: string): number | undefined => names.get(link) ?? state.link(link)?.ifindex;
+    const touching = new Touching(state, (link) => indexOf(link, known), this.ours);
+    for (const operation of chosen) {
+      const kind = kindOf(operation);
+      kind.touches(operation, touching);
+      for (const { name, ifindex } of kind.makes?.(operation) ?? []) if (ifindex !== undefined) names.set(name, ifindex);
+    }
+    for (const images of [this.images, ...into]) images.add(touching.images);
+    await this.write();
+    signal?.throwIfAborted();
+    return perform(this.netns, chosen, signal, known);
+  }
+
+  async #read(operations: readonly Operation[]): Promise<State> {
+    return readFor(this.netns, operations);
+  }
+
+  /** Before a change: as long as this entry is there, whoever comes can undo it. */
+  async write(kept?: Value): Promise<void> {
+    const { journal, label, main } = this.#options;
+    const { bootId, cookie, inode } = this.netns.id;
+    // Without a cookie (before Linux 5.14) nobody could say later which namespace it was.
+    if (journal === undefined || cookie === undefined) return;
+    const body = recordToValue({ images: this.images, main: main?.(), inode, kept });
+    if (this.#entry !== undefined) {
+      this.#entry = await journal.update(this.#entry, { body });
+      return;
+    }
+    const path = this.netns.path ?? `net:[${inode}]`;
+    this.#entry = await journal.write({ bootId, cookie, netns: path, label, body });
+  }
+
+  /** What was done stays: from here on every value but those that are there now is somebody else's. */
+  async finish(state: State, kept: Value): Promise<Images> {
+    const images = this.images.observed(state);
+    const { journal } = this.#options;
+    if (journal !== undefined && this.#entry !== undefined)
+      this.#entry = await journal.update(this.#entry, {
+        state: 'applied',
+        body: recordToValue({ images, inode: this.netns.id.inode, kept }),
+      });
+    return images;
+  }
+
+  /** A full disk must not keep anybody from undoing. */
+  /** The same for a part of what was done, which stays by itself once the transaction is over: an entry of its own. */
+  async keep(part: Images, state: State, label: string | undefined, kept: Value): Promise<{ images: Images; entry: Entry | undefined }> {
+    const images = part.observed(state);
+    const { journal } = this.#options;
+    const { bootId, cookie, inode } = this.netns.id;
+    if (journal === undefined || cookie === undefined) return { images, entry: undefined };
+    const body = recordToValue({ images, main: this.#entry?.id, inode, kept });
+    const netns = this.netns.path ?? `net:[${inode}]`;
+    return { images, entry: await journal.write({ bootId, cookie, netns, label, state: 'applied', body }) };
+  }
+
+  get journal(): Journal | undefined {
+    return this.#options.journal;
+  }
+
+  async undoing(): Promise<void> {
+    if (this.#entry !== undefined) this.#entry = await this.#options.journal!.update(this.#entry, { state: 'undoing' }).catch(() => this.#entry); // prettier-ignore
+  }
+
+  async forget(): Promise<void> {
+    const entry = this.#entry;
+    this.#entry = undefined;
+    if (entry !== undefined) await this.#options.journal!.remove(entry);
+  }
+}
+
+/** What must be known of a namespace before these are done. */
+export function readFor(netns: Netns, operations: readonly Operation[], also: readonly Part[] = []): Promise<State> {
+  const parts = new Set<Part>(also);
+  for (const operation of operations) for (const part of kindOf(operation).parts(operation)) parts.add(part);
+  return snapshot(netns, parts, (links) => new Set(operations.flatMap((operation) => kindOf(operation).sysctls?.(operation, links) ?? [])));
+}
+
+function indexOf(link: string | number, known: (link: string) => number | undefined): number {
+  const index = typeof link === 'number' ? link : known(link);
+  if (index === undefined)
+    throw new PodtapError(`ENODEV: there is no interface '${link}' in this namespace`, {
+      code: 'ENODEV',
+      errno: -19,
+      syscall: 'RTM_GETLINK',
+    });
+  return index;
+}
+
+// High ones: the kernel numbers from 1, and another's interface shall not get the number of one of ours that is gone.
+const FIRST_INDEX = 100_000;
+const INDEXES = 900_000;
+
+/** Indexes and names that the kernel would choose are chosen here, so that the journal knows them before they are there. */
+function choose(operations: readonly Operation[], state: State): readonly Operation[] {
+  const indexes = new Set(state.links.keys());
+  const names = new Set([...state.links.values()].flatMap(({ name, altnames = [] }) => [name, ...altnames]));
+  const choice: Choice = {
+    index: () => {
+      let index: number;
+      do index = FIRST_INDEX + (crypto.getRandomValues(new Uint32Array(1))[0]! % INDEXES);
+      while (indexes.has(index));
+      indexes.add(index);
+      return index;
+    },
+    name: (pattern) => {
+      let name = pattern;
+      for (let number = 0; pattern.includes('%d') && (name === pattern || names.has(name)); number++)
+        name = pattern.replace('%d', String(number));
+      names.add(name);
+      return name;
+    },
+  };
+  return operations.map((operation) => {
+    const kind = kindOf(operation);
+    return kind.chosen === undefined ? operation : kind.chosen(operation, choice);
+  });
+}

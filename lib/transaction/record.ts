@@ -1,0 +1,59 @@
+// What a journal entry says of a change: its images, and what its maker keeps with them. What is read back was on a disk, where
+// anybody could have written who can become this user: it is checked before it is believed.
+import * as v from 'valibot';
+import { PodtapError } from '../errors.js';
+import { Images } from '../state/images.js';
+import type { Value } from '../state/value.js';
+
+export interface Record {
+  readonly images: Images;
+  /** The id of the entry on which it depends: as long as that is there, so is the transaction; after it, what is 'applied' stays. */
+  readonly main?: string | undefined;
+  /** Of the namespace. */
+  readonly inode?: bigint | undefined;
+  /** Whatever the maker keeps: a plumbing. */
+  readonly kept?: Value;
+}
+
+const key = v.pipe(v.string(), v.regex(/^(link|setting|address|route|rule|neighbor|proxy|fdb|qdisc|filter|sysctl)\/./), v.maxLength(4096));
+const prefix = v.pipe(v.string(), v.regex(/^(route|rule|fdb|filter)\//), v.maxLength(4096));
+const schema = v.object({
+  images: v.object({
+    touched: v.array(v.tuple([key, v.unknown(), v.union([v.literal('any'), v.array(v.unknown())])])),
+    additions: v.array(v.tuple([prefix, v.array(v.string())])),
+    orders: v.array(v.tuple([v.string(), v.array(v.string())])),
+  }),
+  main: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/))),
+  inode: v.optional(v.bigint()),
+  kept: v.optional(v.unknown()),
+});
+
+export function recordToValue({ images, main, inode, kept }: Record): Value {
+  return {
+    images: images.toValue(),
+    ...(main !== undefined && { main }),
+    ...(inode !== undefined && { inode }),
+    ...(kept !== undefined && { kept }),
+  };
+}
+
+/** @throws PodtapError ERR_JOURNAL_UNREADABLE */
+export function recordOf(entry: { readonly path: string; readonly body: unknown }): Record {
+  const result = v.safeParse(schema, entry.body);
+  if (!result.success) {
+    const [issue] = result.issues;
+    throw new PodtapError(
+      `the journal's entry '${entry.path}' does not tell what to undo: ${v.getDotPath(issue) ?? 'body'}: ${issue.message}`,
+      {
+        code: 'ERR_JOURNAL_UNREADABLE',
+        path: entry.path,
+      },
+    );
+  }
+  const { images: given, main, inode, kept } = result.output;
+  const images = new Images();
+  for (const [name, before, after] of given.touched) images.touch(name, before as Value, after as 'any' | Value[]);
+  for (const [name, known] of given.additions) images.additions.set(name, known);
+  for (const [group, order] of given.orders) images.orders.set(group, order);
+  return { images, main, inode, kept: kept as Value };
+}

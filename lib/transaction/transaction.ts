@@ -1,0 +1,285 @@
+// All or nothing: what is done within a transaction is done completely, or the namespace is left as it was.
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { abortSignal, boolean, check, either, optional, options, text } from '../check.js';
+import { PodtapError, TransactionError, invalidArgument } from '../errors.js';
+import { type Netns, attachment } from '../kernel/netns.js';
+import { type Operation, command } from '../operation/kinds.js';
+import { type Outcome, type Runner, failedAt, performs } from '../operation/run.js';
+import { Images } from '../state/images.js';
+import type { State } from '../state/snapshot.js';
+import { type Entry, type Journal, openJournal } from './journal.js';
+import { Member } from './member.js';
+import { type Undone, undo } from './undo.js';
+
+export interface TransactionOptions {
+  readonly signal?: AbortSignal;
+  /** Default true: what is touched is written down before it is changed, so that `recover` can undo it after a crash. A string is the directory (default /run/podtap). false: undo works in this process only. */
+  readonly journal?: boolean | string;
+}
+
+const schema = options({ signal: optional(abortSignal), journal: optional(either(boolean, text, 'must be true, false or a directory')) });
+
+const nests = Symbol('podtap.nests');
+export const enters = Symbol('podtap.enters');
+
+/** What `transaction` gives to its body: the first argument of primitives that shall be part of it. */
+export class Transaction implements Runner {
+  readonly netns: Netns;
+  readonly #work: Work;
+  readonly #layer: Layer;
+
+  /** @internal */
+  constructor(netns: Netns, work: Work, layer: Layer) {
+    this.netns = netns;
+    this.#work = work;
+    this.#layer = layer;
+  }
+
+  /** The same transaction over another namespace: all of them, or none. */
+  in(other: Netns): Transaction {
+    attachment(other);
+    this.#layer.check();
+    return new Transaction(other, this.#work, this.#layer);
+  }
+
+  /** @internal */
+  [performs](operations: readonly Operation[], signal?: AbortSignal, state?: State): Promise<readonly Outcome[]> {
+    return this.#work.perform(this.netns, this.#layer, operations, signal, state);
+  }
+
+  /** @internal Nobody else is at work in the namespace from here on, until the transaction is over. */
+  [enters](): Promise<Entered> {
+    return this.#work.enter(this.netns, this.#layer);
+  }
+
+  /** @internal A savepoint. */
+  [nests]<T>(body: (tx: Transaction) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    return this.#work.nested(this.netns, this.#layer, body, signal);
+  }
+}
+
+/** The transactions that the running code is in: one within another on the same namespace is a savepoint. */
+const current = new AsyncLocalStorage<readonly Transaction[]>();
+
+/**
+ * Runs `body`, and if it throws, or a step of it fails, or the signal aborts it, puts back what its steps have changed. A step is a
+ * primitive that is given the transaction instead of a namespace; they run one after the other. What somebody else changes meanwhile
+ * stays, and is told in `leftBehind`. After the body, the transaction is closed. One within another (given as the first argument, or
+ * on the same namespace) is a savepoint: it can fail, and the outer one goes on.
+ *
+ * Nobody else's transaction runs in the namespace meanwhile; primitives that are given the namespace itself are no part of it.
+ * A step that could not be undone (deleting somebody's interface, moving one to another namespace) is refused: ERR_TRANSACTION_IRREVERSIBLE.
+ * Not put back are learned neighbours, the mark 'stable-privacy' of an address that the kernel made, temporary IPv6 addresses, PMTU exceptions, multicast memberships and open connections.
+ *
+ * @returns what the body returns
+ * @throws TransactionError: a step failed, `cause` says how; what the body threw, or the signal's reason, where nothing was left behind;
+ *   PodtapError ERR_JOURNAL_*: the journal cannot be written, and nothing was changed
+ * @example
+ * await transaction(pod, async (tx) => {
+ *   await deleteAddress(tx, 'eth0', '10.1.0.2/24');
+ *   await createBridge(tx, 'br0', { up: true });
+ *   await addAddress(tx, 'br0', '10.1.0.2/24'); // if this fails, eth0 has its address again, and br0 is gone
+ * });
+ */
+export async function transaction<T>(
+  scope: Netns | Transaction,
+  body: (tx: Transaction) => Promise<T>,
+  settings: TransactionOptions = {},
+): Promise<T> {
+  const { signal, journal = true } = check(schema, settings, 'transaction');
+  if (typeof body !== 'function') throw invalidArgument('ERR_INVALID_ARG_TYPE', 'transaction: the second argument must be a function');
+  attachment(scope);
+  const outer = scope instanceof Transaction ? scope : current.getStore()?.find(({ netns }) => isSame(netns, scope));
+  if (outer !== undefined) return outer[nests](body, signal);
+  const work = new Work(journal === false ? undefined : await openJournal(journal === true ? undefined : journal), { signal });
+  return work.run(scope as Netns, body);
+}
+
+export function isSame(a: Netns, b: Netns): boolean {
+  return a.id.inode === b.id.inode && a.id.cookie === b.id.cookie;
+}
+
+/** What one body, or one nested in it, has touched. */
+class Layer {
+  readonly images = new Map<Member, Images>();
+  readonly kept: { readonly journal: Journal; readonly entry: Entry }[] = [];
+  #closed = false;
+
+  of(member: Member): Images {
+    const images = this.images.get(member) ?? new Images();
+    this.images.set(member, images);
+    return images;
+  }
+
+  check(): void {
+    if (this.#closed) throw new PodtapError('this transaction is over', { code: 'ERR_TRANSACTION_CLOSED' });
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+}
+
+/** For what stays when a transaction is over, and can be undone later. */
+export interface Entered {
+  readonly member: Member;
+  /** What was touched since the body began. */
+  readonly images: Images;
+  /** An entry of the journal that goes again if the body fails. */
+  keeps(entry: Entry): void;
+}
+
+export class Work {
+  readonly #journal: Journal | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #label: string | undefined;
+  readonly #patience: number | undefined;
+  readonly #members: Member[] = [];
+  #last: Promise<unknown> = Promise.resolve();
+  #failure: { error: unknown; step: string } | undefined;
+
+  constructor(
+    journal: Journal | undefined,
+    settings: { readonly signal?: AbortSignal | undefined; readonly label?: string | undefined; readonly patience?: number } = {},
+  ) {
+    this.#journal = journal;
+    this.#signal = settings.signal;
+    this.#label = settings.label;
+    this.#patience = settings.patience;
+  }
+
+  /** `commit`: how it ends well; by default what was written down is forgotten. */
+  async run<T>(netns: Netns, body: (tx: Transaction) => Promise<T>, commit = (_: Member): Promise<void> => this.#forget()): Promise<T> {
+    const layer = new Layer();
+    const tx = new Transaction(netns, this, layer);
+    try {
+      const result = await current.run([...(current.getStore() ?? []), tx], body, tx);
+      layer.close();
+      await this.#last;
+      this.#signal?.throwIfAborted();
+      const [first] = this.#members;
+      if (first !== undefined) await commit(first);
+      return result;
+    } catch (error) {
+      layer.close();
+      await this.#last;
+      const undone = await this.#undo(layer);
+      if (undone.failed.length === 0) await this.#forget();
+      throw this.#told(error, undone);
+    } finally {
+      for (const member of this.#members.toReversed()) await member.unlock();
+    }
+  }
+
+  async nested<T>(netns: Netns, outer: Layer, body: (tx: Transaction) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    outer.check();
+    const layer = new Layer();
+    const tx = new Transaction(netns, this, layer);
+    try {
+      signal?.throwIfAborted();
+      const result = await current.run([tx, ...(current.getStore() ?? [])], body, tx);
+      layer.close();
+      await this.#last;
+      signal?.throwIfAborted();
+      for (const [member, images] of layer.images) outer.of(member).add(images);
+      outer.kept.push(...layer.kept);
+      return result;
+    } catch (error) {
+      layer.close();
+      await this.#last;
+      const undone = await this.#undo(layer);
+      // What could not be put back is still touched, and the outer one's to undo.
+      for (const [member, images] of layer.images) outer.of(member).add(images);
+      throw this.#told(error, undone);
+    }
+  }
+
+  /** One after the other, whoever asks. */
+  perform(
+    netns: Netns,
+    layer: Layer,
+    operations: readonly Operation[],
+    signal: AbortSignal | undefined,
+    state?: State,
+  ): Promise<readonly Outcome[]> {
+    const turn = this.#last.then(async () => {
+      layer.check();
+      const member = await this.#member(netns);
+      const either = signal === undefined ? this.#signal : this.#signal === undefined ? signal : AbortSignal.any([signal, this.#signal]);
+      either?.throwIfAborted();
+      try {
+        return await member.perform(operations, [layer.of(member)], { signal: either, state });
+      } catch (error) {
+        const at = typeof error === 'object' && error !== null ? failedAt.get(error) : undefined;
+        if (either?.aborted !== true || error !== either.reason) this.#failure = { error, step: at === undefined ? '' : command(operations[at]!) }; // prettier-ignore
+        throw error;
+      }
+    });
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #member(netns: Netns): Promise<Member> {
+    const known = this.#members.find((member) => isSame(member.netns, netns));
+    if (known !== undefined) return known;
+    const [first] = this.#members;
+    const member = new Member(netns, {
+      journal: this.#journal,
+      ...(first === undefined ? { label: this.#label } : { main: () => first.entry?.id }),
+    });
+    await this.#lock(member);
+    this.#members.push(member);
+    return member;
+  }
+
+  async #lock(member: Member): Promise<void> {
+    if (this.#patience === undefined) return member.lock(this.#signal);
+    const late = AbortSignal.timeout(this.#patience);
+    try {
+      await member.lock(this.#signal === undefined ? late : AbortSignal.any([late, this.#signal]));
+    } catch (error) {
+      if (!late.aborted || this.#signal?.aborted === true) throw error;
+      throw new PodtapError(`somebody else has been at work in this namespace for ${this.#patience} ms`, { code: 'ERR_LOCK_BUSY' });
+    }
+  }
+
+  async enter(netns: Netns, layer: Layer): Promise<Entered> {
+    layer.check();
+    const member = await this.#member(netns);
+    return { member, images: layer.of(member), keeps: (entry) => void layer.kept.push({ journal: member.journal!, entry }) };
+  }
+
+  async #undo(layer: Layer): Promise<Undone> {
+    const all = { undone: [] as string[], leftBehind: [] as string[], failed: [] as string[] };
+    for (const [member, images] of [...layer.images].reverse()) {
+      await member.undoing();
+      try {
+        const one = await undo(member.netns, images);
+        for (const key of ['undone', 'leftBehind', 'failed'] as const) all[key].push(...one[key]);
+      } catch (error) {
+        all.failed.push((error as Error).message);
+      }
+    }
+    for (const { journal, entry } of layer.kept) await journal.remove(entry);
+    return all;
+  }
+
+  /** The first entry goes last: as long as it is there, the others count as unfinished. */
+  async #forget(): Promise<void> {
+    for (const member of this.#members.toReversed()) await member.forget();
+  }
+
+  #told(error: unknown, { undone, leftBehind, failed }: Undone): unknown {
+    const ofStep = this.#failure !== undefined && this.#failure.error === error;
+    if (!ofStep && leftBehind.length === 0 && failed.length === 0) return error;
+    const said = error instanceof Error ? error.message : String(error);
+    const rest = failed.length > 0 ? `; not everything could be put back: ${failed.join('; ')}` : '';
+    return new TransactionError(`${said}${rest}`, {
+      code: failed.length > 0 ? 'ERR_TRANSACTION_UNDO' : 'ERR_TRANSACTION_FAILED',
+      step: ofStep ? this.#failure!.step : '',
+      undone,
+      leftBehind: [...leftBehind, ...failed],
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,136 @@
+// Getting back to what was, whoever asks for it: an error, an abort, undo() in another process, recover() after a crash.
+import { setTimeout as delay } from 'node:timers/promises';
+import { NetlinkError } from '../errors.js';
+import { announce } from '../kernel/announce.js';
+import type { Netns } from '../kernel/netns.js';
+import { type Operation, command } from '../operation/kinds.js';
+import { Target, letThrough, passingRules } from '../operation/restore.js';
+import { checkOperations, failedAt, perform } from '../operation/run.js';
+import type { Images } from '../state/images.js';
+import { describe, reconcile, sysctlsOf } from '../state/reconcile.js';
+import { kindOfKey } from '../state/resource.js';
+import { type Part, type State, snapshot } from '../state/snapshot.js';
+import type { Address } from '../wire/address.js';
+
+export interface Undone {
+  /** What was put back or taken away, a line each. */
+  readonly undone: readonly string[];
+  /** What somebody else has changed, and so stays. */
+  readonly leftBehind: readonly string[];
+  /** What was tried and did not succeed: with it, the undo is not over. */
+  readonly failed: readonly string[];
+}
+
+/** How often the state is read and mended: what the kernel does by itself needs two or three of them. */
+const ROUNDS = 12;
+/** Until then, what the kernel makes a moment later by itself (local routes, from a work queue) is waited for. */
+const PATIENT_ROUNDS = 8;
+const PAUSE = 4; // milliseconds
+
+/** Puts back what `images` tell of. May be repeated: what is as it was is left alone. */
+export async function undo(netns: Netns, images: Images): Promise<Undone> {
+  const parts = partsOf(images);
+  let state = await retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
+  // Of an undo that was killed.
+  await performEach(netns, passingRules(state));
+  const start = state;
+  const { wants, made, leftBehind } = reconcile(images, start);
+  const undone = [...wants.keys()].map((key) => describe(key, start));
+  let failed: string[] = [];
+  if (wants.size > 0) {
+    const target = new Target(start, wants, images.orders);
+    for (let round = 1; round <= ROUNDS; round++) {
+      const { operations, waiting } = target.missing(state, round <= PATIENT_ROUNDS);
+      if (operations.length === 0 && !waiting) break;
+      if (waiting) await delay(PAUSE);
+      const refused = round > 2 && failed.length > 0;
+      failed = await performEach(netns, refused ? [...letThrough(operations, state), ...operations] : operations);
+      state = await retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
+      const passing = passingRules(state);
+      if (passing.length > 0) {
+        failed.push(...(await performEach(netns, passing)));
+        state = await retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
+      }
+      if (round === ROUNDS) failed.push(...target.missing(state, false).operations.map((one) => `${command(one)}: without effect`));
+      else if (target.missing(state, false).operations.length === 0) failed = [];
+    }
+    await tell(netns, state, wants).catch(() => undefined); // the wire may be down: neighbours ask again by themselves
+  }
+  for (const index of made) undone.push(`interface ${state.links.get(index)?.name ?? `if${index}`}`);
+  failed.push(...(await deleteLinks(netns, made, state)));
+  return { undone, leftBehind, failed };
+}
+
+function partsOf(images: Images): Set<Part> {
+  const parts = new Set<Part>();
+  const keys = [...images.touched.keys(), ...images.additions.keys()];
+  for (const key of keys) {
+    const kind = kindOfKey(key);
+    if (kind === 'setting' || kind === 'sysctl' || kind === 'address')
+      for (const part of ['address', 'route', 'rule', 'neighbor', 'proxy'] as const) parts.add(part);
+    else if (kind !== 'link') parts.add(kind);
+  }
+  return parts;
+}
+
+/** An answer may be lost, and undoing must not end with that. */
+async function retried<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (attempt === 3 || !(error instanceof NetlinkError)) throw error;
+    }
+  }
+}
+
+/** All of them, whatever becomes of one. */
+async function performEach(netns: Netns, operations: readonly Operation[]): Promise<string[]> {
+  const failed: string[] = [];
+  for (let rest = checkOperations('undo', operations); rest.length > 0;) {
+    try {
+      await perform(netns, rest);
+      break;
+    } catch (error) {
+      const at = failedAt.get(error as object);
+      if (at === undefined) throw error;
+      failed.push(`${command(rest[at]!)}: ${(error as Error).message}`);
+      rest = rest.slice(at + 1);
+    }
+  }
+  return failed;
+}
+
+/** In a group of their own, for one at a time would take the kernel 20 ms and more each. */
+async function deleteLinks(netns: Netns, made: readonly number[], state: State): Promise<string[]> {
+  let left = made.filter((index) => state.links.has(index));
+  let failed: string[] = [];
+  for (let attempt = 1; left.length > 0 && attempt <= 3; attempt++) {
+    const [only] = left;
+    failed = await performEach(netns, left.length === 1 ? [{ op: 'link.delete', link: only! }] : together(left, state));
+    if (failed.length === 0) return [];
+    const now = await snapshot(netns, new Set());
+    left = left.filter((index) => now.links.has(index));
+  }
+  return left.length === 0 ? [] : failed;
+}
+
+function together(links: readonly number[], state: State): Operation[] {
+  const taken = new Set([...state.links.values()].map((link) => link.group));
+  let group: number;
+  do group = crypto.getRandomValues(new Uint32Array(1))[0]!;
+  while (group === 0 || taken.has(group));
+  return [...links.map((link): Operation => ({ op: 'link.set', link, change: { group } })), { op: 'link.deleteGroup', group }];
+}
+
+/** Neighbours have learned where the addresses were meanwhile. */
+async function tell(netns: Netns, state: State, wants: ReadonlyMap<string, unknown>): Promise<void> {
+  for (const { ifindex, mac, up, carrier } of state.links.values()) {
+    const isBack = [...wants.keys()].some((key) => key === `setting/${ifindex}/mac` || key.startsWith(`address/${ifindex}/`));
+    if (!isBack || !up || !carrier || mac === '') continue;
+    const addresses = [...state.resources.values()]
+      .filter(({ kind, link }) => kind === 'address' && link === ifindex)
+      .map(({ value }) => (value as unknown as Address).address.replace(/\/.*/, ''));
+    if (addresses.length > 0) await announce(netns, ifindex, mac, addresses);
+  }
+}
