@@ -193,6 +193,9 @@ class Joined implements Overlay {
     // One that has not begun yet sees all that has happened until now.
     this.#queued ??= this.#last.then(() => {
       this.#queued = undefined;
+      // What one was to come for, this one sees.
+      clearTimeout(this.#timer);
+      this.#due = Infinity;
       return this.#attempt();
     });
     this.#last = this.#queued.catch(() => undefined);

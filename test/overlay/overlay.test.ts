@@ -84,6 +84,9 @@ await t.test('IPv6, and both at once', skip, async (t) => {
     t.match(await bridgeJson(lab.one, 'fdb show dev flannel-v6.1'), [{ mac: WIDE_THREE.vtepMac, dst: 'fd00:160::6' }]);
     t.equal(one.mtu, 1430);
     t.equal(await one.reconcile(), 0);
+    for (const name of ['flannel/1', 'flannel-v6/1', 'cni0'])
+      t.equal(await sh(lab.one, `sysctl -n net.ipv6.conf.${name}.accept_ra`), '0\n', `${name} believes no router`);
+    t.notMatch(await sh(lab.one, 'ip -6 address show dev flannel.1'), /fe80/);
     await using a = await pod(lab.one, 3, one.mtu, '10.244.1.3/24', 'fd00:10:244:1::3/64');
     await using b = await pod(lab.three, 3, three.mtu, '10.244.3.3/24', 'fd00:10:244:3::3/64');
     t.ok(await reaches(a, 'fd00:10:244:3::3'));

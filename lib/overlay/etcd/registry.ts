@@ -375,6 +375,8 @@ class Member implements OverlayMembership {
       } catch (error) {
         if (this.#stopped.signal.aborted) return;
         this.#trouble('lease', error);
+        // The watch may hang on the same dead connection, and not know.
+        this.#refresh?.abort();
         pause = Math.min(usual, backOff(failures++));
       }
     }
