@@ -97,10 +97,12 @@ export async function joinOverlay(node: Netns, settings: OverlayOptions): Promis
     joining[family] = { publicIp: underlay[family]!, ...(device !== undefined && { vtepMac: device.mac }) };
   }
   const overlay = new Joined(node, network, underlay, rest.bridge === true ? BRIDGE : rest.bridge === false ? undefined : rest.bridge, rest.forwarding ?? (rest.bridge ?? false) !== false, rest.onProblem); // prettier-ignore
+  // What a process before this one kept stays, though this one cannot take it over: the pods live by it.
+  const kept = families.some((family) => joining[family]?.vtepMac !== undefined);
   try {
     await overlay.start(registry, joining, signal);
   } catch (error) {
-    return putBack(error, () => overlay.leave());
+    return putBack(error, () => (kept ? overlay.keep() : overlay.leave()));
   }
   return overlay;
 }
@@ -141,6 +143,7 @@ class Joined implements Overlay {
   #admitted: { readonly self: OverlayNode; readonly nodes: readonly OverlayNode[]; readonly others: readonly OverlayNode[] } | undefined;
   readonly #verdicts: Verdicts = new WeakMap();
   #kernel: readonly OverlayError[] = [];
+  #blind: readonly OverlayError[] = [];
   #told = new Set<string>();
   #last: Promise<unknown> = Promise.resolve();
   #queued: Promise<number> | undefined;
@@ -168,7 +171,7 @@ class Joined implements Overlay {
     return Math.min(...this.#halves.map(({ half }) => half.mtu));
   }
   get problems(): readonly OverlayError[] {
-    return [...(this.#membership?.problems ?? []), ...this.#admission, ...this.#kernel];
+    return [...(this.#membership?.problems ?? []), ...this.#admission, ...this.#kernel, ...this.#blind];
   }
 
   async start(registry: OverlayRegistry, joining: Joining, signal: AbortSignal | undefined): Promise<void> {
@@ -177,7 +180,10 @@ class Joined implements Overlay {
     signal?.throwIfAborted();
     await this.reconcile();
     signal?.throwIfAborted();
-    this.#following = this.#follow(this.#subscription);
+    this.#following = this.#follow(this.#subscription).catch((error: unknown) => {
+      this.#blind = [new OverlayError('ERR_OVERLAY_KERNEL', `changes are not told of any more: ${message(error)}`, { cause: error })];
+      this.#tell();
+    });
     if (this.#kernel.length > 0) this.#later();
   }
 

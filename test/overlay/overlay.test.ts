@@ -325,6 +325,18 @@ await t.test('what came before: kept, crashed, changed meanwhile', skip, async (
   t.strictSame(compare(before, await dump(lab.one)), []);
 });
 
+await t.test('what was kept stays where the next one cannot join', skip, async (t) => {
+  await using lab = await underlay();
+  const first = await joinOverlay(lab.one, { registry: nodeList(two), bridge: true });
+  const pair = [await names(lab.one), await dump(lab.one)] as const;
+  await first.keep();
+  const away = { ...nodeList(two), join: () => Promise.reject(new Error('nobody answers')) };
+  await t.rejects(joinOverlay(lab.one, { registry: away, bridge: true }), { message: 'nobody answers' });
+  t.equal(await names(lab.one), pair[0]);
+  t.strictSame(compare(pair[1], await dump(lab.one)), []);
+  await (await joinOverlay(lab.one, { registry: nodeList(two), bridge: true })).leave();
+});
+
 await t.test('MTU: of the underlay, as it changes, or as it is said', skip, async (t) => {
   await using lab = await underlay();
   {

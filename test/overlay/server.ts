@@ -36,8 +36,9 @@ export async function etcd(
   let child: ChildProcess | undefined;
   const start = async (): Promise<void> => {
     child = spawn(
-      'etcd',
+      'setpriv',
       [
+        ...['--pdeathsig', 'KILL', 'etcd'], // so that it goes with a test that is killed
         ...['--name', 'one', '--data-dir', `${directory}/data`, '--logger', 'zap', '--log-level', 'error'],
         ...['--listen-client-urls', url, '--advertise-client-urls', url, '--listen-peer-urls', `http://127.0.0.1:${peers}`],
         ...['--initial-advertise-peer-urls', `http://127.0.0.1:${peers}`, '--initial-cluster', `one=http://127.0.0.1:${peers}`],

@@ -63,6 +63,8 @@ const schema = v.pipe(
  * The node takes a free subnet, or the one that it had; keeps its lease alive, takes its subnet again where that was lost, and watches
  * the others. While etcd is away everything stays as it was last known.
  *
+ * etcd is reached from the namespace of this process, whichever node joins.
+ *
  * Like `flanneld --etcd-endpoints ... --etcd-prefix ... --etcd-cafile ...`. Needs etcd 3.4, with its HTTP/JSON gateway, which is on
  * unless `--enable-grpc-gateway=false`. By the gateway, etcd takes no user from a certificate's common name: use a password.
  * @throws TypeError ERR_INVALID_ARG_*
