@@ -75,6 +75,8 @@ export interface SocketSpec {
 export interface NativeAddon {
   // ---- descriptors
   close(descriptor: Descriptor): void; // idempotent; a wait under way rejects with ECANCELED
+  /** As `close`, off the JavaScript thread: of what the kernel lets go only after RCU waits of milliseconds. Packet sockets, and TAPs: the last queue of one that is not persistent takes the device with it. */
+  closeSlowly(descriptor: Descriptor): Promise<void>;
   number(descriptor: Descriptor): number; // -1 once closed
   duplicate(descriptor: Descriptor): number; // F_DUPFD_CLOEXEC: the caller owns it
   adopt(fd: number): Descriptor; // takes a duplicate; the caller keeps its own
@@ -122,17 +124,15 @@ export interface NativeAddon {
   tunInfo(queue: Descriptor): Promise<TunInfo>;
   tunFeatures(): Promise<number>; // TUNGETFEATURES
   tunSetQueue(queue: Descriptor, attached: boolean): Promise<void>;
-  /** As `close`; awaited, because the last queue of a TAP that is not persistent takes the device with it. */
-  tunClose(queue: Descriptor): Promise<void>;
   /** Which device a descriptor of another process belongs to (pidfd_getfd(2), TUNGETIFF, TUNGETDEVNETNS). */
   tunOf(pid: number, fd: number): Promise<{ name: string; netnsInode: bigint }>;
   packetOpen(netns: Descriptor, spec: PacketSpec): Promise<Descriptor>;
 
   // ---- locks
   /** flock(2) on a file of that name, which is made at need: held until it is released, or its environment or process ends. EAGAIN where somebody else has it; never waits. */
-  lockAcquire(directory: string, name: string): Promise<Descriptor>;
+  lockAcquire(directory: string, name: string): Descriptor;
   /** Takes the file away, lets go and closes; from the call on the descriptor counts as closed. */
-  lockRelease(lock: Descriptor, directory: string, name: string): Promise<void>;
+  lockRelease(lock: Descriptor, directory: string, name: string): void;
 }
 
 let loaded: NativeAddon | undefined;

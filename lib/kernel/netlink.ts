@@ -38,6 +38,21 @@ export async function request(socket: Descriptor, requests: readonly Uint8Array[
   return answers.map((messages) => ({ from, messages }));
 }
 
+/**
+ * As `request`, with dumps behind it in the same trip: what the requests have led to. `interrupted`: a table changed while it was read,
+ * and what came of the dumps may miss or repeat objects.
+ */
+export async function requestAndDump(
+  socket: Descriptor,
+  requests: readonly Uint8Array[],
+  behind: readonly Uint8Array[],
+  signal?: AbortSignal,
+): Promise<{ readonly dumped: readonly Answer[]; readonly interrupted: boolean }> {
+  const answers = behind.map((): Message[] => []);
+  const { from, interrupted } = await trip(socket, [...requests, ...behind], (message) => answers[message.sequence - requests.length]?.push(message), signal); // prettier-ignore
+  return { dumped: answers.map((messages) => ({ from, messages })), interrupted };
+}
+
 /** A dump that changed while it was read is read again; more often than this, and the table never rests. */
 const DUMP_ATTEMPTS = 10;
 

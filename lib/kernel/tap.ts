@@ -364,7 +364,7 @@ export function tunFeatures(): Promise<number> {
 
 /** Closes what `hold` kept. */
 export async function closeTun({ queues }: Pick<OpenedTun, 'queues'>): Promise<void> {
-  await Promise.all(queues.map((queue) => native().tunClose(queue)));
+  await Promise.all(queues.map((queue) => native().closeSlowly(queue)));
 }
 
 /** Opens the queues of a TAP that exists. TUNSETIFF makes one where there is none, so what was opened is compared with what was meant. */

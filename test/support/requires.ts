@@ -50,6 +50,15 @@ const probes = {
   encap_mpls: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap mpls 100 dev v0'),
   encap_seg6: kernel('ip link set v0 up; ip -6 route add fd09::/16 encap seg6 mode encap segs fd00::7 dev v0'),
 
+  busybox: command('busybox', '! ldd "$(command -v busybox)" >/dev/null 2>&1 || { echo not a static one >&2; exit 1; }'),
+  cloud_init: command('cloud-init', 'cloud-init --version'),
+  dracut: command('sh', 'test -r /usr/lib/dracut/modules.d/40network/net-lib.sh || { echo not installed >&2; exit 1; }'),
+  ipconfig: command('/usr/lib/klibc/bin/ipconfig', 'true'),
+  netplan: command('netplan', 'netplan generate --help'),
+  network_generator: command('/lib/systemd/systemd-network-generator', 'true'),
+  qemu: command('qemu-system-x86_64', 'qemu-system-x86_64 --version'),
+  uml: command('linux.uml', 'linux.uml --version'),
+
   nft: command('nft', 'nft list ruleset'),
   iptables: command('iptables', 'iptables -t nat -S'),
 
