@@ -17,11 +17,11 @@ import type { Images } from '../state/images.js';
 import type { Resource } from '../state/resource.js';
 import { devicesOf } from '../state/route.js';
 import { type Part, Reading, type State, snapshot } from '../state/snapshot.js';
-import { type Journal, openJournal } from '../transaction/journal.js';
+import { type Entry, type Journal, openJournal } from '../transaction/journal.js';
 import type { Member } from '../transaction/member.js';
-import { undoHeld } from '../transaction/recover.js';
-import { recordOf } from '../transaction/record.js';
-import { Transaction, Work, applies, enters, transaction } from '../transaction/transaction.js';
+import { standingOf, undoHeld } from '../transaction/recover.js';
+import { type Record, recordOf } from '../transaction/record.js';
+import { type Transaction, Work, applies, enters, outerOf, transaction } from '../transaction/transaction.js';
 import { type Link, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK } from '../wire/message.js';
 import type { Route } from '../wire/route.js';
@@ -67,8 +67,8 @@ export async function plumb(scope: Scope, options: PlumbOptions = {}): Promise<P
   const resolv = await readResolvConf(asked);
   signal?.throwIfAborted();
   try {
-    if (scope instanceof Transaction) return await plumbIn(scope, settings, resolv);
-    return await plumbAlone(scope as Netns, settings, resolv);
+    const outer = outerOf(scope as Netns | Transaction);
+    return outer === undefined ? await plumbAlone(scope as Netns, settings, resolv) : await plumbIn(outer, settings, resolv);
   } catch (error) {
     throw plumbError(error);
   }
@@ -287,11 +287,13 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
   const { asked, ifPlumbed } = settings;
   const { entries } = await journal.entries({ cookie: netns.id.cookie });
   for (const entry of entries) {
-    const { main, kept } = recordOf(entry);
-    if (entry.id === member.entry?.id || main === (member.entry?.id ?? '')) continue;
-    const unfinished = entry.state !== 'applied' || (main !== undefined && entries.some(({ id }) => id === main));
-    const record = plumbRecord(kept);
-    if (unfinished) await undoHeld(journal, entry, netns);
+    const written = recordOf(entry);
+    // Of the transaction that this is a part of.
+    if (member.entry !== undefined && (entry.id === member.entry.id || written.main === member.entry.id)) continue;
+    const standing = standingOf(journal, entry, written);
+    const record = plumbRecord(written.kept);
+    if (standing === 'over') await journal.remove(entry);
+    else if (standing === 'interrupted') await undoInterrupted(journal, entry, written, netns);
     else if (record !== undefined && isMeant(record, asked)) {
       // What a monitor had open is no more: that one is over, and this is another.
       if (faultsOf(record.wiring, await snapshot(netns, new Set(partsAfter))).some(({ code }) => code.endsWith('_GONE'))) {
@@ -305,6 +307,18 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
     }
   }
   return undefined;
+}
+
+async function undoInterrupted(journal: Journal, entry: Entry, { main }: Record, netns: Netns): Promise<void> {
+  const { entries } = await journal.entries();
+  const depends = main !== undefined || entries.some((other) => isOfMain(other, entry.id));
+  if (depends)
+    throw new PlumbError('a transaction over several namespaces, or with several plumbings, was interrupted here: call recover() first', { code: 'ERR_PLUMB_IN_PROGRESS' }); // prettier-ignore
+  await undoHeld(journal, entry, netns);
+}
+
+function isOfMain(entry: Entry, main: string): boolean {
+  return (entry.body as { main?: unknown } | undefined)?.main === main;
 }
 
 function isMeant({ wiring, asked: then }: PlumbRecord, { link, label }: Asked): boolean {

@@ -101,7 +101,8 @@ export class Plumbing implements AsyncDisposable {
    */
   async undo(): Promise<UndoReport> {
     if (this.#undone) return { state: 'already-undone', leftBehind: [] };
-    const report = 'journal' in this.#undoing ? await undoEntry(this.#undoing.journal, this.#undoing.entry) : await this.#undoHere(this.#undoing.images); // prettier-ignore
+    const undoing = this.#undoing;
+    const report = 'journal' in undoing ? await undoEntry(undoing.journal, undoing.entry, { netns: this.#netns }) : await this.#undoHere(undoing.images); // prettier-ignore
     this.#undone = true;
     await this.#letGo();
     return report;

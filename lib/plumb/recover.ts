@@ -4,7 +4,7 @@ import { type LinkRef, abortSignal, check, linkRef, oneOf, optional, options, te
 import { PodtapError } from '../errors.js';
 import { Netns, type NetnsRef, attachment } from '../kernel/netns.js';
 import { openJournal } from '../transaction/journal.js';
-import { type RecoverReport, type UndoReport, recoverJournal, undoEntry } from '../transaction/recover.js';
+import { type RecoverReport, type UndoReport, recoverJournal, standingOf, undoEntry } from '../transaction/recover.js';
 import { recordOf } from '../transaction/record.js';
 import { Plumbing } from './plumbing.js';
 import { plumbRecord } from './record.js';
@@ -27,9 +27,9 @@ export async function openPlumbing(
   const journal = await openJournal(directory);
   const { entries } = await journal.entries({ cookie: netns.id.cookie });
   for (const entry of entries) {
-    const { main, kept } = recordOf(entry);
-    const record = plumbRecord(kept);
-    if (record === undefined || entry.state !== 'applied' || entries.some(({ id }) => id === main)) continue;
+    const written = recordOf(entry);
+    const record = plumbRecord(written.kept);
+    if (record === undefined || standingOf(journal, entry, written) !== 'finished') continue;
     const { name, ifindex } = record.wiring.link;
     if (label !== undefined && entry.label !== label) continue;
     if (link !== undefined && link !== name && link !== ifindex) continue;
@@ -59,7 +59,7 @@ export async function unplumb(
   const journal = await openJournal(directory);
   if ('label' in given) {
     const entry = await journal.find(given.label);
-    return entry === undefined ? { state: 'already-undone', leftBehind: [] } : undoEntry(journal, entry, signal);
+    return entry === undefined ? { state: 'already-undone', leftBehind: [] } : undoEntry(journal, entry, { signal });
   }
   let netns: Netns;
   try {
@@ -73,7 +73,7 @@ export async function unplumb(
     const leftBehind: string[] = [];
     let state: UndoReport['state'] = 'already-undone';
     for (const entry of [...entries].reverse()) {
-      const report = await undoEntry(journal, entry, signal);
+      const report = await undoEntry(journal, entry, { signal, netns });
       leftBehind.push(...report.leftBehind);
       if (report.state === 'undone') state = 'undone';
     }

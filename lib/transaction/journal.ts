@@ -155,6 +155,11 @@ export class Journal {
     }
   }
 
+  /** Whether there is an entry of that id, of any namespace. */
+  has(id: string): boolean {
+    return this.#names().some((name) => name.includes(`-${id}`) && ENTRY_NAME.test(name));
+  }
+
   /**
    * All that is there, oldest first, or what this run of the kernel has on one namespace. What is no entry, or a broken one, or not
    * ours, is told in `unreadable` and left as it is. Files of writers that died in the middle of a write are taken away.

@@ -117,7 +117,7 @@ export class Member {
     const { journal } = this.#options;
     const { bootId, cookie, inode } = this.netns.id;
     if (journal === undefined || cookie === undefined) return { images, entry: undefined };
-    const body = recordToValue({ images, main: this.#entry?.id, inode, kept });
+    const body = recordToValue({ images, main: this.#options.main?.() ?? this.#entry?.id, inode, kept });
     const netns = this.netns.path ?? `net:[${inode}]`;
     return { images, entry: await journal.write({ bootId, cookie, netns, label, state: 'applied', body }) };
   }

@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { TransactionError } from '../errors.js';
 import { type NetnsIdentity, locate } from '../kernel/locate.js';
-import type { Netns } from '../kernel/netns.js';
+import { type Netns, share } from '../kernel/netns.js';
 import { turn } from '../kernel/turn.js';
 import type { Entry, EntryState, Journal, Unreadable } from './journal.js';
 import { acquire, namespaceLock, removeDeadLocks } from './lock.js';
@@ -24,6 +24,16 @@ export function namespaceOf(entry: Entry, record?: Record): Promise<Netns | unde
   return locate(identityOf(entry, record), entry.netns);
 }
 
+/**
+ * What is to be made of an entry of whom nobody holds the lock. 'finished': it stays until somebody undoes it. 'interrupted': whoever was
+ * at it is dead. 'over': it was told of in case of a crash, and its transaction has ended well since.
+ */
+export function standingOf(journal: Journal, entry: Entry, { main }: Record): 'finished' | 'interrupted' | 'over' {
+  if (main !== undefined && journal.has(main)) return 'interrupted';
+  if (entry.state === 'applied') return 'finished';
+  return main !== undefined && entry.state === 'applying' ? 'over' : 'interrupted';
+}
+
 /** As it is now: undefined where it is undone. */
 export async function reread(journal: Journal, entry: Entry): Promise<Entry | undefined> {
   return (await journal.entries({ cookie: entry.cookie })).entries.find(({ id }) => id === entry.id);
@@ -33,9 +43,14 @@ export async function reread(journal: Journal, entry: Entry): Promise<Entry | un
  * Undoes what an entry tells of, and removes it. Waits for whoever is at work in the namespace.
  * @throws TransactionError ERR_TRANSACTION_UNDO: something could not be put back; the entry stays, and it can be tried again
  */
-export async function undoEntry(journal: Journal, entry: Entry, signal?: AbortSignal): Promise<UndoReport> {
+export async function undoEntry(
+  journal: Journal,
+  entry: Entry,
+  settings: { readonly signal?: AbortSignal | undefined; readonly netns?: Netns | undefined } = {},
+): Promise<UndoReport> {
+  const { signal } = settings;
   await turn();
-  const netns = await namespaceOf(entry, recordOf(entry));
+  const netns = settings.netns === undefined ? await namespaceOf(entry, recordOf(entry)) : share(settings.netns);
   if (netns === undefined) {
     await journal.remove(entry);
     return { state: 'namespace-gone', leftBehind: [] };
@@ -51,7 +66,7 @@ export async function undoEntry(journal: Journal, entry: Entry, signal?: AbortSi
 }
 
 /** With the lock held. */
-export async function undoHeld(journal: Journal, entry: Entry, netns: Netns): Promise<readonly string[]> {
+export async function undoHeld(journal: Journal, entry: Entry, netns: Netns, remove = true): Promise<readonly string[]> {
   const { images } = recordOf(entry);
   // A full disk must not keep anybody from undoing.
   const marked = await journal.update(entry, { state: 'undoing' }).catch(() => entry);
@@ -63,7 +78,7 @@ export async function undoHeld(journal: Journal, entry: Entry, netns: Netns): Pr
       leftBehind: [...leftBehind, ...failed],
     });
   }
-  await journal.remove(marked);
+  if (remove) await journal.remove(marked);
   return leftBehind;
 }
 
@@ -107,56 +122,66 @@ export async function recoverJournal(journal: Journal, { matches, finished, sign
       report.unreadable.push({ path: entry.path, reason: (error as Error).message });
     }
   }
-  const inOrder = [...records].sort(([, a], [, b]) => Number(b.main !== undefined) - Number(a.main !== undefined));
-  for (const [entry, record] of inOrder) {
+  // Of a transaction over several namespaces, or with plumbings in it, the main entry decides for the others. It is undone before what it
+  // covers as well, the plumbings, and goes last: as long as it is there, the others count as unfinished.
+  const mainOf = (record: Record): Entry | undefined => entries.find(({ id }) => id === record.main);
+  const rank = ([entry, record]: readonly [Entry, Record]): number => (record.main === undefined ? 1 : entry.state === 'applied' ? 2 : 0);
+  const held = new Set<Entry>();
+  for (const [entry, record] of [...records].sort((a, b) => rank(a) - rank(b))) {
     signal?.throwIfAborted();
     await setImmediate(); // others want to run, too
-    const main = record.main === undefined ? undefined : entries.find(({ id }) => id === record.main);
+    const main = mainOf(record);
     if (!matches(main?.label ?? entry.label)) continue;
-    await recoverOne(journal, entry, record, main !== undefined, finished, report);
+    const isMain = [...records.values()].some((other) => other.main === entry.id);
+    const done = await recoverOne(journal, entry, record, { finished, remove: !isMain }, report);
+    if (isMain && done) held.add(entry);
+    if (!done && main !== undefined) held.delete(main);
   }
+  for (const entry of held) await journal.remove(entry);
   await removeDeadLocks(journal.directory);
   return report;
 }
 
 type Report = { -readonly [K in keyof RecoverReport]: RecoverReport[K] extends readonly (infer T)[] ? T[] : never };
 
+/** Resolves whether nothing is left to do about it. */
 async function recoverOne(
   journal: Journal,
   entry: Entry,
   record: Record,
-  depends: boolean,
-  finished: 'keep' | 'undo',
+  { finished, remove }: { readonly finished: 'keep' | 'undo'; readonly remove: boolean },
   report: Report,
-): Promise<void> {
+): Promise<boolean> {
   const { label } = entry;
   const netns = await namespaceOf(entry, record);
+  const depends = record.main !== undefined && journal.has(record.main);
   const found: Found = {
     ...(label !== undefined && { label }),
     netns: netns?.path ?? entry.netns,
     state: depends ? 'applying' : entry.state,
   };
   if (netns === undefined) {
-    await journal.remove(entry);
+    if (remove) await journal.remove(entry);
     report.dropped.push(found);
-    return;
+    return true;
   }
   try {
     const lock = await acquire(journal.directory, namespaceLock(netns.id), { wait: false });
     if (lock === undefined) {
       report.busy.push(found);
-      return;
+      return false;
     }
     try {
       const now = await reread(journal, entry);
-      if (now === undefined) return; // undone by somebody meanwhile
-      // Its transaction is over: what is 'applied' stays by itself, the rest was told of in case of a crash.
-      const over = record.main !== undefined && !depends;
-      if (over && now.state === 'applying') await journal.remove(now);
-      else if (!depends && now.state === 'applied' && finished === 'keep') report.kept.push(found);
-      else report.undone.push({ ...found, leftBehind: await undoHeld(journal, now, netns) });
+      if (now === undefined) return false; // undone by somebody meanwhile
+      const standing = standingOf(journal, now, record);
+      if (standing === 'over') await journal.remove(now);
+      else if (standing === 'finished' && finished === 'keep') report.kept.push(found);
+      else report.undone.push({ ...found, leftBehind: await undoHeld(journal, now, netns, remove) });
+      return true;
     } catch (error) {
       report.failed.push({ ...found, reason: (error as Error).message });
+      return false;
     } finally {
       await lock.release();
     }
