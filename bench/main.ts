@@ -7,6 +7,7 @@ import { deviceMeasurements } from './measurements/devices.js';
 import { dumpMeasurements } from './measurements/dumps.js';
 import { eventMeasurements } from './measurements/events.js';
 import { frameMeasurements } from './measurements/frames.js';
+import { overlayMeasurement } from './measurements/overlay.js';
 import { podMeasurement } from './measurements/pod.js';
 import { importMeasurement, latenessMeasurement } from './measurements/process.js';
 import { requestMeasurements } from './measurements/requests.js';
@@ -17,6 +18,7 @@ const measurements: readonly Measurement[] = [
   ...requestMeasurements,
   ...deviceMeasurements,
   podMeasurement,
+  overlayMeasurement,
   ...dumpMeasurements,
   ...eventMeasurements,
   ...frameMeasurements,

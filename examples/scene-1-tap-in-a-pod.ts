@@ -1,27 +1,14 @@
 // Scene 1: working with TAP devices in Kubernetes.
 //
-// A pod's eth0 has 172.17.0.5/16 on the node's bridge. A unikernel wants a TAP, and to be told the address. So the configuration of
-// eth0 is read, a TAP is made, eth0 gives up its address and its MAC, both go under a bridge, and the guest runs with what eth0 had.
+// A pod's eth0 has 172.17.0.5/16 on the node's bridge. A unikernel wants a TAP, and to be told the address. So plumb reads the
+// configuration of eth0, makes a TAP, takes the address and the MAC off eth0, puts both under a bridge, and says what the guest must be
+// told. Undone, the pod is what it was.
 import { readdirSync, readlinkSync } from 'node:fs';
-import http from 'node:http';
-import net from 'node:net';
-import { text } from 'node:stream/consumers';
-import {
-  Netns,
-  addAddress,
-  addRoute,
-  bridgeEnslave,
-  cloneMac,
-  createBridge,
-  createTap,
-  createVeth,
-  flushAddresses,
-  getLink,
-  listFdb,
-  readAddr,
-} from 'podtap';
+import { Netns, addAddress, addRoute, createBridge, createVeth, getLink, inspect, listFdb, planPlumbing, plumb, readAddr, setSysctl } from 'podtap'; // prettier-ignore
 import { ping, runGuest } from 'podtap/lab';
-import { answers, mustHold, show, step, title } from './stage.js';
+import { compare, dump } from './dump.js';
+import { answers, mustHold, print, show, step, title } from './stage.js';
+import { fetchPage } from './web.js';
 
 const PAGE = 'Hello from behind tap100\n';
 
@@ -52,6 +39,8 @@ async function scene(): Promise<void> {
         ['veth4', client, '172.17.0.4/16'],
         ['veth5', pod, '172.17.0.5/16'],
       ] as const) {
+        // Else the kernel is still busy with its own link-local address a second later, and changes what is compared.
+        await setSysctl(scope, 'net.ipv6.conf.default.accept_dad', 0);
         // prettier-ignore
         await createVeth(node, name, { master: 'k8s_br0', up: true, peer: { scope, name: 'eth0', addresses: [address], up: true } });
         await addRoute(scope, { dst: 'default', via: '172.17.0.1' });
@@ -65,79 +54,68 @@ async function scene(): Promise<void> {
     ['ip -d link show dev eth0', 'ip address show dev eth0', 'ip route show table all dev eth0'],
     () => readAddr(pod, 'eth0'),
   );
-  const ipv4 = eth0.addresses.filter(({ address }) => !address.includes(':')).map(({ address }) => address);
-  show('address, gateway, MAC, MTU', [ipv4, eth0.gateway.ipv4, eth0.mac, eth0.mtu]);
+  show('address, gateway, MAC, MTU', [ipv4Of(eth0), eth0.gateway.ipv4, eth0.mac, eth0.mtu]);
+  const untouched = await dump(pod);
 
-  await using tap = await step(
-    'Create a TAP device, tap100',
-    [`ip tuntap add dev tap100 mode tap`, `ip link set dev tap100 mtu ${eth0.mtu} up`],
-    () => createTap(pod, 'tap100', { mtu: eth0.mtu }),
+  const plan = await step('What plumb is going to do, as a person would have written it', [], () =>
+    planPlumbing(pod, { link: 'eth0', tap: 'tap100' }),
   );
+  print(String(plan));
+  mustHold('a plan changes nothing', compare(untouched, await dump(pod)) === 0);
 
-  await step('Remove the network configuration of eth0', ['ip address flush dev eth0'], () => flushAddresses(pod, 'eth0'));
+  await using net = await step(
+    'Create tap100, remove the network configuration of eth0, bridge tap100 to eth0: one call, all of it or nothing',
+    ["plumb(pod, { link: 'eth0', tap: 'tap100', label: 'scene/1' })"],
+    () => plumb(pod, { link: 'eth0', tap: 'tap100', label: 'scene/1' }),
+  );
+  compare(untouched, await dump(pod));
   const bare = await readAddr(pod, 'eth0');
   mustHold('eth0 has no address and no gateway any more', bare.addresses.length === 0 && bare.gateway.ipv4 === undefined);
+  mustHold("eth0's MAC is the guest's now, and eth0 has another one", net.guest.mac === eth0.mac && bare.mac !== eth0.mac);
+  const ports = await Promise.all(['eth0', 'tap100'].map((name) => getLink(pod, name)));
+  mustHold('eth0 and tap100 are ports of one bridge', ports[0]?.master !== undefined && ports[0].master === ports[1]?.master);
+  const local = (await listFdb(pod)).filter(({ mac, state }) => mac === net.guest.mac && state === 'permanent');
+  mustHold("the guest's MAC is no local entry of that bridge, which would swallow its frames", local.length === 0);
 
-  const { guestMac, linkMac } = await step(
-    "Hand eth0's MAC to the guest: eth0 gets another one, or it would keep what is meant for the guest",
-    ['ip link set dev eth0 address FRESH'],
-    () => cloneMac(pod, { from: 'eth0' }),
-  );
-  show("the guest's MAC, and eth0's from now on", [guestMac, linkMac]);
+  const seen = await step('What is plumbed in the pod, from the kernel alone', ['inspect(pod)'], () => inspect(pod));
+  print(String(seen));
+  mustHold('it is scene/1, and nothing is wrong with it', seen.plumbings[0]?.label === 'scene/1' && seen.problems.length === 0);
 
-  const bridge = await step(
-    'Create a bridge, and bridge tap100 to eth0',
-    [
-      'ip link add br0 address FRESH type bridge forward_delay 0 stp_state 0',
-      'ip link set dev eth0 master br0',
-      'ip link set dev tap100 master br0',
-      'ip link set dev br0 up',
-    ],
-    () => bridgeEnslave(pod, { bridge: 'br0', ports: ['eth0', 'tap100'] }),
-  );
-  for (const port of ['eth0', 'tap100']) mustHold(`${port} is a port of br0`, (await getLink(pod, port))?.master === bridge.ifindex);
-  const local = (await listFdb(pod, { bridge: 'br0' })).filter(({ mac, state }) => mac === guestMac && state === 'permanent');
-  mustHold("the guest's MAC is no local entry of br0, which would swallow its frames", local.length === 0);
-
-  await using guest = await step(
+  const guest = await step(
     "Run the guest on tap100 with eth0's configuration: its only wire is the TAP's descriptor",
-    [`unikernel --net=tap100 --mac=${guestMac} --ipv4=${ipv4[0]} --ipv4-gateway=${eth0.gateway.ipv4}`],
-    () => runGuest(tap, { mac: guestMac, mtu: eth0.mtu, addresses: ipv4, routes: [{ dst: 'default', via: eth0.gateway.ipv4! }] }),
+    [`unikernel --net=${net.guest.tap} --mac=${net.guest.mac} --ipv4=${ipv4Of(net.guest)} --ipv4-gateway=${net.guest.gateway.ipv4}`],
+    () => runGuest(net.tap, net.guest),
   );
+  try {
+    mustHold('the guest reaches its gateway', await answers(guest.netns, '172.17.0.1'));
 
-  mustHold('the guest reaches its gateway', await answers(guest.netns, '172.17.0.1'));
+    const pings = await step('The other pod pings the guest', ['ip netns exec CLIENT ping -c 3 172.17.0.5'], () =>
+      ping(client, '172.17.0.5', { count: 3, interval: 100, timeout: 2000 }),
+    );
+    show(
+      'round trips in ms',
+      pings.rtt.map((rtt) => rtt.toFixed(2)),
+    );
+    mustHold('three requests, three replies', pings.received === 3);
 
-  const pings = await step('The other pod pings the guest', ['ip netns exec CLIENT ping -c 3 172.17.0.5'], () =>
-    ping(client, '172.17.0.5', { count: 3, interval: 100, timeout: 2000 }),
-  );
-  show(
-    'round trips in ms',
-    pings.rtt.map((rtt) => rtt.toFixed(2)),
-  );
-  mustHold('three requests, three replies', pings.received === 3);
+    const page = await step('The other pod fetches a page from it', ['ip netns exec CLIENT curl http://172.17.0.5/'], () =>
+      fetchPage(client, guest.netns, '172.17.0.5', PAGE),
+    );
+    show('page', page);
+    mustHold('it is the page that the guest serves', page === PAGE);
+  } finally {
+    await guest.close();
+  }
 
-  const page = await step('The other pod fetches a page from it', ['ip netns exec CLIENT curl http://172.17.0.5/'], () =>
-    fetchPage(client, guest.netns),
-  );
-  show('page', page);
-  mustHold('it is the page that the guest serves', page === PAGE);
+  const report = await step('The guest has ended: undo', ['net.undo()'], () => net.undo());
+  show('report', report);
+  mustHold('nothing was left behind', report.state === 'undone' && report.leftBehind.length === 0);
+  mustHold('links, addresses, routes, rules and neighbours are what they were', compare(untouched, await dump(pod)) === 0);
+  mustHold("172.17.0.4 pings 172.17.0.5: the pod's own stack answers again", await answers(client, '172.17.0.5'));
 }
 
-/** A web server in one namespace, and a request to it from another. */
-async function fetchPage(from: Netns, at: Netns): Promise<string> {
-  const server = http.createServer((_, response) => response.end(PAGE));
-  server.listen({ fd: await at.openSocket({ type: 'tcp-listen', address: '0.0.0.0', port: 80 }) });
-  try {
-    const fd = await from.openSocket({ type: 'tcp-connect', address: '172.17.0.5', port: 80 });
-    const request = http.get('http://172.17.0.5/', {
-      createConnection: () => new net.Socket({ fd, readable: true, writable: true }),
-    });
-    const response = await new Promise<http.IncomingMessage>((resolve, reject) => request.on('response', resolve).on('error', reject));
-    return await text(response);
-  } finally {
-    server.closeAllConnections();
-    server.close();
-  }
+function ipv4Of({ addresses }: { readonly addresses: readonly { readonly address: string }[] }): string | undefined {
+  return addresses.map(({ address }) => address).find((address) => !address.includes(':'));
 }
 
 /** What keeps a namespace, with all that is in it, a TAP or a connection alive: an open descriptor of this process. */

@@ -21,6 +21,11 @@ export function show(label: string, value: unknown): void {
   console.log(`   ${label}: ${text}`);
 }
 
+/** What a program prints, as it prints it. */
+export function print(text: string): void {
+  for (const line of text.trimEnd().split('\n')) console.log(`     ${line}`);
+}
+
 /** Pings until there is an answer, for ten seconds at most: the kernel may take one to notice that a wire was plugged in. */
 export async function answers(from: Netns, address: string): Promise<boolean> {
   for (const deadline = Date.now() + 10_000; Date.now() < deadline;) {

@@ -9,7 +9,8 @@
 #include "environment.h"
 
 // A lock is a file on which flock(2) is held: the kernel lets go of it when the process dies, however it dies. Nothing
-// waits here (LOCK_NB), so that a lock that is held for long keeps no thread; who waits asks again.
+// waits here (LOCK_NB), so that a lock that is held for long keeps no thread, and what is left, a few calls on a file
+// system in memory, takes less time than another thread's help; who waits asks again.
 
 namespace podtap {
 namespace {
@@ -66,7 +67,9 @@ Result<Done> Release(const OpenFile& lock, const std::string& path, const std::s
 Napi::Value LockAcquire(const Napi::CallbackInfo& info) {
   const std::string path = ReadText(info.Env(), info[0]);
   const std::string name = ReadText(info.Env(), info[1]);
-  return RunAsync<UniqueFd>(info, [path, name](StopSignal) { return Acquire(path, name); });
+  Result<UniqueFd> lock = Acquire(path, name);
+  if (!lock.ok()) return Napi::Value(info.Env(), Throw(info.Env(), lock.failure()));
+  return Napi::Value(info.Env(), ToValue(EnvironmentOf(info), info.Env(), std::move(lock.value())));
 }
 
 Napi::Value LockRelease(const Napi::CallbackInfo& info) {
@@ -74,8 +77,9 @@ Napi::Value LockRelease(const Napi::CallbackInfo& info) {
   const SharedFile lock = descriptor == nullptr ? nullptr : descriptor->Detach();
   const std::string path = ReadText(info.Env(), info[1]);
   const std::string name = ReadText(info.Env(), info[2]);
-  if (!lock) return RejectedPromise(info, Failure{EBADF, "flock(LOCK_UN)", name});
-  return RunAsync<Done>(info, [lock, path, name](StopSignal) { return Release(*lock, path, name); });
+  Result<Done> released = lock ? Release(*lock, path, name) : Failure{EBADF, "flock(LOCK_UN)", name};
+  if (!released.ok()) return Napi::Value(info.Env(), Throw(info.Env(), released.failure()));
+  return Napi::Value(info.Env(), MakeUndefined(info.Env()));
 }
 
 }  // namespace

@@ -85,17 +85,6 @@ Napi::Value TunSetQueue(const Napi::CallbackInfo& info) {
   });
 }
 
-/** Off the JavaScript thread, because the last queue of a device that is not persistent takes the device with it: 14 ms of RCU waits. */
-Napi::Value TunClose(const Napi::CallbackInfo& info) {
-  Descriptor* const descriptor = ToDescriptor(info.Env(), info[0]);
-  SharedFile queue = descriptor == nullptr ? nullptr : descriptor->Detach();
-  if (queue) EnvironmentOf(info).poller.Cancel(*queue);
-  return RunAsync<Done>(info, [queue = std::move(queue)](StopSignal) mutable -> Result<Done> {
-    queue.reset();
-    return Done{};
-  });
-}
-
 ssize_t ReadFrame(int descriptor, std::byte* into, std::size_t room) {
   const ssize_t length = read(descriptor, into, room);
   return length < 0 ? -errno : length;
@@ -131,7 +120,6 @@ void DefineTun(Exports& exports) {
   exports.Define<TunInfoOf>("tunInfo");
   exports.Define<TunFeatures>("tunFeatures");
   exports.Define<TunSetQueue>("tunSetQueue");
-  exports.Define<TunClose>("tunClose");
   exports.Define<TunOf>("tunOf");
   exports.Define("readTun", ReadTun);
 }

@@ -20,6 +20,7 @@ export async function prepare({ tests = false, cmake = false } = {}) {
     throw new Stop('node_modules');
   }
   await provide([...needs.build, ...(tests ? needs.tests : []), ...(cmake ? needs.cmake : [])]);
+  if (tests) await provide(needs.guests, { optional: true });
   const targets = [addon, typescript, ...(tests ? [tap] : [])];
   if (targets.every((target) => target() === undefined)) return;
   const unlock = await lock();

@@ -25,6 +25,8 @@ static const struct {
   {"veth", veth},
   {"bridge", bridge},
   {"pod", pod},
+  {"plumb", plumb},
+  {"unplumb", unplumb},
   {"routes", dump_routes},
   {"neighbors", dump_neighbors},
   {"links", dump_links},
@@ -35,6 +37,7 @@ static const struct {
   {"echo", echo_frames},
   {"burst", burst},
   {"churn", churn},
+  {"overlay", overlay},
 };
 
 int netlink_socket;

@@ -19,16 +19,17 @@ export interface DracutCmdlineRendered extends Rendered {
 const schema = options({ reader: optional(oneOf('dracut', 'systemd')), devices: optional(array(interfaceName)), ...lossEntries });
 
 /**
- * `ip=`, `nameserver=` and `rd.route=` as an initramfs reads them: `ip=172.17.0.5::172.17.0.1:16:podname:eth0:off:1450`. Prefix lengths, MTU,
+ * `ip=`, `nameserver=` and `rd.route=` as an initramfs reads them: `ip=172.17.0.5::172.17.0.1:16:podname:eth0:none:1450`. Prefix lengths, MTU,
  * IPv6 (in brackets), routes, several interfaces. The MAC is the device's.
  *
- * A gateway outside of the subnet goes with /32 (or /128) only, as the address's peer: `ip=172.17.0.5:169.254.1.1:169.254.1.1:32:...`.
- * dracut takes one `ip=` for each interface, thus one address; systemd-network-generator takes several. It takes no route without a
- * gateway (newer versions refuse it), and no word for domains to search or route metrics is known to either.
+ * A gateway outside of the subnet is told of a /32 (or /128) as its peer: `ip=172.17.0.5:169.254.1.1:169.254.1.1:32:...`; of a wider prefix
+ * by a route to it on the link, which systemd-network-generator does not take (the newer ones refuse routes without a gateway). dracut
+ * takes one `ip=` for each interface, thus one address; systemd-network-generator takes several. Neither has a word for domains to
+ * search or route metrics.
  *
- * dracut.cmdline(7); dracut, modules.d/35network-legacy/parse-ip-opts.sh, ifup.sh; systemd, src/network/generator/network-generator.c.
- * @throws GuestConfigError several addresses, for dracut; a gateway outside of a subnet wider than /32; routes that lead nowhere or have
- *   several legs; for systemd routes without a gateway
+ * dracut.cmdline(7); dracut, modules.d/35network-legacy/parse-ip-opts.sh, ifup.sh, 40network/net-lib.sh; systemd, src/network/generator/network-generator.c.
+ * @throws GuestConfigError several addresses, for dracut; routes that lead nowhere or have several legs; for systemd a gateway
+ *   outside of a subnet wider than /32, routes without a gateway
  * @example dracutCmdline(guest, { reader: 'systemd' }).text
  */
 export function dracutCmdline(guests: Guests, settings: DracutCmdlineOptions = {}): DracutCmdlineRendered {
@@ -62,10 +63,12 @@ function oneInterface(report: Report, network: GuestNetwork, device: string, rea
   }
   const lines: string[] = [];
   const covered = new Set<GuestRoute>();
+  const near = [...told]; // what is on the link
+  const onLink = (dst: string): string => `rd.route=${dst.includes(':') ? `[${dst}]` : dst}::${device}`;
   for (const family of families) {
     const own = told.filter((one) => familyOf(one) === family);
     const gateway = own.length === 0 ? undefined : network.gateway[family];
-    const { peer, usable } = gateway === undefined ? {} : place(report, gateway, own);
+    const { peer, usable } = gateway === undefined ? {} : place(report, gateway, own, reader);
     own.forEach((one, index) => {
       const { address, length } = splitCidr(one);
       const first = index === 0;
@@ -73,23 +76,33 @@ function oneInterface(report: Report, network: GuestNetwork, device: string, rea
       lines.push(`ip=${fields.join(':')}`);
     });
     if (own.length === 0) continue;
+    if (usable !== undefined) {
+      const host = `${usable}/${widthOf(family)}`;
+      if (peer === undefined && !isLinkLocal6(usable) && isOffSubnet(usable, near)) {
+        lines.push(onLink(host));
+        for (const route of network.routes) if (isOnLink(route) && route.dst === host) covered.add(route);
+      }
+      near.push(host);
+    }
     for (const route of network.routes) {
       // The peer makes the route to itself, the gateway field the default route.
-      const byGateway = gateway !== undefined && route.via === gateway && isDefault(route.dst) && familyOf(route.dst) === family;
+      const isGateway = gateway !== undefined && route.via === gateway && isDefault(route.dst) && familyOf(route.dst) === family;
       const toPeer = peer !== undefined && isOnLink(route) && route.dst === `${peer}/${widthOf(family)}`;
-      if ((byGateway && !covered.has(route)) || toPeer) {
+      if ((isGateway && !covered.has(route)) || toPeer) {
         covered.add(route);
         if (route.mtu !== undefined && route.mtu < mtu) report.lose('mtu', 'routes', `no word for the MTU ${route.mtu} of ${describe(route)}`, `give the guest an mtu of ${route.mtu}`); // prettier-ignore
       }
     }
   }
-  for (const route of network.routes) {
-    if (covered.has(route) || !told.some((one) => familyOf(one) === familyOf(route.dst))) {
-      if (!covered.has(route)) report.note('routes', `${describe(route)}: no address of its family is told`);
-      continue;
-    }
-    const line = routeLine(report, network, route, device, reader, told);
-    if (line !== undefined) lines.push(line);
+  if (reader === 'dracut') near.push(...network.routes.filter(isOnLink).map(({ dst }) => dst));
+  // Those on the link first: others may lead by them.
+  for (const route of [...network.routes].sort((a, b) => Number(isOnLink(b)) - Number(isOnLink(a)))) {
+    if (covered.has(route)) continue;
+    if (!told.some((one) => familyOf(one) === familyOf(route.dst)))
+      report.note('routes', `${describe(route)}: no address of its family is told`);
+    else if (isOnLink(route) && reader === 'dracut') lines.push(onLink(route.dst));
+    else lines.push(...byGateway(report, network, route, device, near));
+    if (isOnLink(route) && route.mtu !== undefined && route.mtu < mtu) report.lose('mtu', 'routes', `no word for the MTU ${route.mtu} of ${describe(route)}`); // prettier-ignore
   }
   report.noSearch(network);
   report.noNeighbors(network);
@@ -97,43 +110,39 @@ function oneInterface(report: Report, network: GuestNetwork, device: string, rea
 }
 
 /** How a gateway is told: in the gateway field, and outside of the subnets as the peer of a /32 too. */
-function place(report: Report, gateway: string, own: readonly string[]): { readonly peer?: string; readonly usable?: string } {
+function place(
+  report: Report,
+  gateway: string,
+  own: readonly string[],
+  reader: string,
+): { readonly peer?: string; readonly usable?: string } {
+  // prettier-ignore
   if (isLinkLocal6(gateway) || !isOffSubnet(gateway, own)) return { usable: gateway };
   const { address, length, family } = splitCidr(own[0]!);
   if (length === widthOf(family)) return { peer: gateway, usable: gateway };
+  // dracut sets the default route once more after the others (net-lib.sh, setup_net).
+  if (reader === 'dracut') return { usable: gateway };
   report.lose('gateway', `gateway.${family}`, `the gateway ${gateway} is outside of ${own.join(', ')}, which can be told of a /${widthOf(family)} only`, `give the guest ${address}/${widthOf(family)}`); // prettier-ignore
   return {};
 }
 
-function routeLine(
-  report: Report,
-  network: GuestNetwork,
-  route: GuestRoute,
-  device: string,
-  reader: string,
-  told: readonly string[],
-): string | undefined {
-  // prettier-ignore
+function byGateway(report: Report, network: GuestNetwork, route: GuestRoute, device: string, near: readonly string[]): readonly string[] {
   const { dst, via, type, nexthops, metric, mtu } = route;
-  const lose = (what: string): undefined => {
-    report.lose('routes', 'routes', `${what}: ${describe(route)}`);
-    return undefined;
-  };
-  if (type !== undefined || nexthops !== undefined) return lose('no word for routes that lead nowhere or have several legs');
-  if (via !== undefined && familyOf(via) !== familyOf(dst)) return lose('no word for a gateway of the other family');
-  if (via === undefined && reader === 'systemd') return lose('systemd-network-generator takes no route without a gateway');
-  if (via !== undefined && !isLinkLocal6(via) && isOffSubnet(via, reached(network, told, reader)))
-    return lose('no word for a gateway outside of the subnets');
+  const why =
+    type !== undefined || nexthops !== undefined
+      ? 'no word for routes that lead nowhere or have several legs'
+      : via === undefined
+        ? 'systemd-network-generator takes no route without a gateway'
+        : familyOf(via) !== familyOf(dst)
+          ? 'no word for a gateway of the other family'
+          : !isLinkLocal6(via) && isOffSubnet(via, near)
+            ? 'no word for a gateway outside of the subnets'
+            : undefined;
+  if (why !== undefined || via === undefined) {
+    report.lose('routes', 'routes', `${why}: ${describe(route)}`);
+    return [];
+  }
   if (mtu !== undefined && mtu < network.mtu) report.lose('mtu', 'routes', `no word for the MTU ${mtu} of ${describe(route)}`, `give the guest an mtu of ${mtu}`); // prettier-ignore
   if (metric !== undefined) report.note('routes', `${describe(route)}: no word for the metric`);
-  const [network_ = '', length] = dst.split('/');
-  const target = familyOf(dst) === 'ipv6' ? `[${network_}/${length}]` : dst;
-  return `rd.route=${target}:${via === undefined ? '' : bracketed(via)}:${device}`;
-}
-
-/** What is on the link: the subnets, the gateways (as peers), and what a route puts there. */
-function reached(network: GuestNetwork, told: readonly string[], reader: string): readonly string[] {
-  const routed = reader === 'dracut' ? network.routes.filter(isOnLink).map(({ dst }) => dst) : [];
-  const gateways = families.map((family) => network.gateway[family]).filter((gateway) => gateway !== undefined);
-  return [...told, ...routed, ...gateways.map((gateway) => `${gateway}/${widthOf(familyOf(gateway))}`)];
+  return [`rd.route=${familyOf(dst) === 'ipv6' ? `[${dst}]` : dst}:${bracketed(via)}:${device}`];
 }

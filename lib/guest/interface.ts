@@ -175,11 +175,13 @@ function isNowhere(type: string | undefined): Pick<GuestRoute, 'type'> {
 
 /** What the guest's own kernel makes of an address: its subnet, and what is in table local. */
 function followsFromAddress(route: Route, addresses: readonly GuestAddress[]): boolean {
-  const { dst, via, nexthops, mtu, metrics, protocol, type = 'unicast', table } = route;
+  const { dst, via, nexthops, mtu, metrics, protocol, type = 'unicast', table, src } = route;
   if (table === RT_TABLE_LOCAL) return protocol === 'kernel';
   if (!isMain(route) || via !== undefined || nexthops !== undefined || mtu !== undefined || metrics !== undefined) return false;
   if (type === 'multicast') return protocol === 'kernel';
   if (type !== 'unicast') return false;
+  // The subnet of an address that is not told, which is noted.
+  if (protocol === 'kernel' && src !== undefined && !addresses.some(({ address }) => splitCidr(address).address === src)) return true;
   return (dst === 'fe80::/64' && protocol === 'kernel') || addresses.some(({ address }) => networkOf(address) === canonicalCidr(dst));
 }
 

@@ -16,13 +16,14 @@ export interface LinuxCmdlineRendered extends Rendered {
 
 const schema = options({ device: optional(interfaceName), ...lossEntries, ...offSubnetEntries });
 
-/** COMMAND_LINE_SIZE leaves room for more; the parser's own fields do not: __NEW_UTS_LEN of the host name, IFNAMSIZ of the device. */
+/** What separates fields and parameters, or groups them. */
 const SYNTAX = /[\s:"']/;
 
 /**
- * The kernel's own `ip=`, for guests whose kernel has CONFIG_IP_PNP (Firecracker's have, Debian's have not; for an initramfs of dracut or
- * systemd see `dracutCmdline`). One interface, one IPv4 address, a gateway in its subnet, two DNS servers, which only land in
- * /proc/net/pnp. MAC and MTU are the device's: the monitor tells them.
+ * The kernel's own `ip=`, for guests whose kernel has CONFIG_IP_PNP (Firecracker's have; Debian's have not, and there initramfs-tools
+ * reads the same line by klibc's ipconfig, with the same limits; for an initramfs of dracut or systemd see `dracutCmdline`). One
+ * interface, one IPv4 address, a gateway in its subnet, two DNS servers, which only land in /proc/net/pnp. MAC and MTU are the device's:
+ * the monitor tells them.
  *
  * It cannot say /32: the kernel takes 255.255.255.255 for "not told" and guesses a mask from the address's class; nor a gateway outside of
  * the subnet: see `offSubnetGateway`, where 'omit' tells an address with /32 as /31. The interface needs a carrier, or the guest waits

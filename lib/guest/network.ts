@@ -21,7 +21,7 @@ import {
 import { searchDomain } from '../check.js';
 import { invalidArgument } from '../errors.js';
 import { formatMac, parseIp, parseMac } from '../wire/text.js';
-import { type Family, canonicalCidr, canonicalIp, contains, families, familyOf, isDefault } from './prefix.js';
+import { type Family, canonicalCidr, canonicalIp, contains, families, familyOf, isDefault, isUnicast } from './prefix.js';
 
 /** What was left out of a text or a description, and why. */
 export interface GuestNote {
@@ -138,6 +138,10 @@ export function defineGuest(guest: Partial<GuestNetwork> & Pick<GuestNetwork, 'a
 /** The same for what a renderer is given: it may have come from a file. */
 export function complete(guest: unknown, where: string): GuestNetwork {
   const given = check(schema, guest, where);
+  const own = given.addresses.map(({ address }) => splitCidr(address).address);
+  const odd = own.find((address) => !isUnicast(address));
+  if (odd !== undefined)
+    throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: 'addresses' must be unicast addresses; received '${odd}'`);
   const addresses = given.addresses.map((one) => ({
     address: canonicalCidr(one.address),
     ...(one.scope !== undefined && { scope: 'link' as const }),
@@ -220,6 +224,8 @@ function reconcile(
     const wanted = given[family];
     if (wanted !== undefined && familyOf(wanted) !== family)
       throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: 'gateway.${family}' must be of that family; received '${wanted}'`);
+    if (wanted !== undefined && (!isUnicast(wanted) || addresses.some(({ address }) => splitCidr(address).address === canonicalIp(wanted))))
+      throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: 'gateway.${family}' must be the address of another; received '${wanted}'`);
     const vias = routes
       .filter(({ dst, type }) => isDefault(dst) && familyOf(dst) === family && type === undefined)
       .sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0)) // stable: of equals the first

@@ -60,3 +60,10 @@ export function isLinkLocal6(address: string): boolean {
 export function isDefault(dst: string): boolean {
   return dst === '0.0.0.0/0' || dst === '::/0';
 }
+
+/** Whether an interface can have it: neither unspecified, nor multicast, nor IPv4's broadcast address. */
+export function isUnicast(address: string): boolean {
+  const bytes = parseIp(address)!;
+  if (bytes.every((byte) => byte === 0)) return false;
+  return bytes.length === 16 ? bytes[0] !== 0xff : bytes[0]! >> 4 !== 0xe && !bytes.every((byte) => byte === 0xff);
+}

@@ -49,7 +49,7 @@ const schema = options({
 });
 
 /**
- * QEMU's network backend and card: `-netdev tap,id=net0,fds=3:4 -device virtio-net-pci,netdev=net0,mac=...,host_mtu=1450,mq=on,vectors=6`.
+ * QEMU's network backend and card, for each interface with an `id` of its own: `-netdev tap,id=net0,fds=3:4 -device virtio-net-pci,netdev=net0,mac=...,host_mtu=1450,mq=on,vectors=6`.
  * The MTU is offered by VIRTIO_NET_F_MTU. The MAC is always given: QEMU's own default is the same in every machine. Scripts are switched
  * off. What the guest is told is its own configuration's affair: see `cloudInit`, `linuxCmdline`, `unikraft`.
  *

@@ -1,7 +1,7 @@
 // flock(2) on files, without waiting: who may wait, and how, is told in transaction/lock.ts.
 import { type Descriptor, native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
-import { isSystemFailure, system } from './system.js';
+import { isSystemFailure, systemError } from './system.js';
 
 /** A lock that is held: until it is released, or the worker or process ends. */
 export interface FileLock {
@@ -11,16 +11,20 @@ export interface FileLock {
 }
 
 /** Undefined where somebody else has it: another process, another worker, or another part of this one. */
-export async function tryLock(directory: string, name: string): Promise<FileLock | undefined> {
+export function tryLock(directory: string, name: string): FileLock | undefined {
   try {
-    return { directory, name, descriptor: await native().lockAcquire(directory, name) };
+    return { directory, name, descriptor: native().lockAcquire(directory, name) };
   } catch (error) {
     if (isSystemFailure(error) && error.syscall === 'flock' && errnoCode(error.errno) === 'EAGAIN') return undefined;
-    return system(Promise.reject(error as Error));
+    throw systemError(error);
   }
 }
 
 /** Afterwards the file is gone, unless the next one has made it anew. */
-export function unlock(lock: FileLock): Promise<void> {
-  return system(native().lockRelease(lock.descriptor, lock.directory, lock.name));
+export function unlock(lock: FileLock): void {
+  try {
+    native().lockRelease(lock.descriptor, lock.directory, lock.name);
+  } catch (error) {
+    throw systemError(error);
+  }
 }

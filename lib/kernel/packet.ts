@@ -70,9 +70,10 @@ export class PacketSocket implements AsyncDisposable {
   }
 
   close(): Promise<void> {
-    if (this.#descriptor !== undefined) native().close(this.#descriptor);
+    const descriptor = this.#descriptor;
     this.#descriptor = undefined;
-    return Promise.resolve();
+    // In another thread: the kernel waits for RCU, 10 ms and more (packet_release, synchronize_net).
+    return descriptor === undefined ? Promise.resolve() : native().closeSlowly(descriptor);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -2,11 +2,14 @@
 import { PodtapError } from '../errors.js';
 import type { SystemFailure } from '../native.js';
 import { errnoCode, errnoMessage } from '../wire/errno.js';
+import { turn } from './turn.js';
 
 /** Awaits native work; a failed system call becomes an error with a code (`EPERM`) and a stack that shows who asked. */
 export async function system<T>(work: Promise<T>, translate?: (failure: SystemFailure) => Error | undefined): Promise<T> {
   try {
-    return await work;
+    const result = await work;
+    await turn(); // many may have been answered at once
+    return result;
   } catch (error) {
     throw systemError(error, translate);
   }

@@ -1,8 +1,11 @@
 import { array, check, cidr, interfaceMac, ip, mtu as mtuSchema, optional, options, prefix } from '../check.js';
+import { type GuestNetwork, type GuestRoute, complete } from '../guest/network.js';
 import { Netns } from '../kernel/netns.js';
 import type { Tap } from '../kernel/tap.js';
 import { addAddress } from '../primitive/address.js';
+import { setNeighbor } from '../primitive/neighbor.js';
 import { addRoute } from '../primitive/route.js';
+import { setSysctl } from '../primitive/sysctl.js';
 import { createTap } from '../primitive/tap.js';
 
 export interface GuestOptions {
@@ -32,12 +35,15 @@ const schema = options({
 
 /**
  * Runs a guest behind a TAP: a namespace with the kernel's own stack, which knows nothing but what it is told, as a unikernel or a
- * microVM would. Each frame goes through this process, from the TAP's descriptor to the guest's card and back.
+ * microVM would. It is told all of a GuestNetwork but its nameservers and its name: both families, gateways that are on none of its
+ * subnets, metrics, MTUs, permanent neighbours. Each frame goes through this process, from the TAP's descriptor to the guest's card and
+ * back; so the TAP must be one without vnet_hdr.
  *
+ * @example await using guest = await runGuest(net.tap, net.guest) // what plumb made
  * @example await using guest = await runGuest(tap, { mac, addresses: ['172.17.0.5/16'], routes: [{ dst: 'default', via: '172.17.0.1' }] })
  */
-export async function runGuest(tap: Tap, settings: GuestOptions): Promise<Guest> {
-  const { mac, mtu = tap.mtu, addresses, routes = [] } = check(schema, settings, 'runGuest');
+export async function runGuest(tap: Tap, settings: GuestOptions | GuestNetwork): Promise<Guest> {
+  const network = networkOf(settings, tap);
   const pulled = new AbortController();
   const netns = await Netns.create();
   const wires: Promise<void>[] = [];
@@ -47,18 +53,52 @@ export async function runGuest(tap: Tap, settings: GuestOptions): Promise<Guest>
     await netns.close();
   };
   try {
-    const card = await createTap(netns, 'eth0', { mac, mtu });
+    const isIpv6 = network.addresses.some(({ address }) => address.includes(':'));
+    // The address that the card makes for itself would be tentative for a second, in which nothing can be sent from it.
+    if (isIpv6) await setSysctl(netns, 'net.ipv6.conf.default.accept_dad', 0);
+    const card = await createTap(netns, 'eth0', { mac: network.mac, mtu: network.mtu });
     wires.push(
       carry(tap, card, pulled.signal),
       carry(card, tap, pulled.signal).finally(() => card.close()),
     );
-    for (const address of addresses) await addAddress(netns, 'eth0', { address, flags: address.includes(':') ? ['nodad'] : [] });
-    for (const { dst, via } of routes) await addRoute(netns, { dst, dev: 'eth0', ...(via !== undefined && { via, onlink: true }) });
+    await configure(netns, network);
   } catch (error) {
     await close();
     throw error;
   }
   return { netns, close, [Symbol.asyncDispose]: close };
+}
+
+/** A GuestNetwork has addresses that are more than text. */
+function networkOf(settings: GuestOptions | GuestNetwork, tap: Tap): GuestNetwork {
+  const { addresses } = (settings ?? {}) as { addresses?: unknown };
+  if (Array.isArray(addresses) && addresses.some((address) => typeof address === 'object')) return complete(settings, 'runGuest');
+  const { mac, mtu = tap.mtu, addresses: given, routes = [] } = check(schema, settings as GuestOptions, 'runGuest');
+  return complete({ mac, mtu, addresses: given.map((address) => ({ address })), routes }, 'runGuest');
+}
+
+async function configure(netns: Netns, { addresses, routes, neighbors }: GuestNetwork): Promise<void> {
+  for (const { address, scope, validLifetime, preferredLifetime } of addresses)
+    await addAddress(netns, 'eth0', {
+      address,
+      flags: address.includes(':') ? ['nodad'] : [],
+      ...(scope !== undefined && { scope }),
+      ...(validLifetime !== undefined && { validLifetime }),
+      ...(preferredLifetime !== undefined && { preferredLifetime }),
+    });
+  // Gateways stand on routes to the link.
+  for (const route of [...routes].sort((a, b) => Number(hasGateway(a)) - Number(hasGateway(b)))) {
+    const { nexthops, ...rest } = route;
+    if (route.type !== undefined) await addRoute(netns, rest);
+    else if (nexthops === undefined) await addRoute(netns, { ...rest, dev: 'eth0' });
+    else await addRoute(netns, { ...rest, nexthops: nexthops.map((leg) => ({ ...leg, dev: 'eth0' })) });
+  }
+  for (const { address, mac, permanent } of neighbors)
+    if (permanent === true) await setNeighbor(netns, 'eth0', { address, mac, state: 'permanent' });
+}
+
+function hasGateway({ via, nexthops }: GuestRoute): boolean {
+  return via !== undefined || nexthops !== undefined;
 }
 
 async function carry(from: Tap, to: Tap, signal: AbortSignal): Promise<void> {

@@ -64,7 +64,7 @@ export class Target {
     ];
     // With the addresses come routes, and others could not be there before them.
     if (links.early.length + sysctls.length + addresses.length > 0) return { operations: first, waiting: false };
-    const { operations, waiting } = this.#routes(state, now, patient);
+    const { operations, waiting } = this.#routes(state, now);
     const last = (operations.length === 0 && !waiting) || !patient ? [...this.#flags(state, now), ...links.late] : [];
     const all = [...first, ...operations, ...last];
     return { operations: all, waiting: waiting && all.length === 0 };
@@ -141,14 +141,14 @@ export class Target {
     return operations;
   }
 
-  #routes(state: State, now: number, patient: boolean): { operations: Operation[]; waiting: boolean } {
+  #routes(state: State, now: number): { operations: Operation[]; waiting: boolean } {
     const groups: Operation[][] = [];
     const remove: Operation[] = [];
     let waiting = false;
     for (const { have, want } of this.#unlike('route', state)) {
-      // The kernel makes these by itself, a moment after the address; one that was made by hand it would not take for its own.
-      const own = want.filter(({ key, value }) => isKernels(value) && state.get(key) === undefined);
-      if (own.length > 0 && patient) {
+      // The kernel makes these by itself, a moment after the address; one that was made by hand it would not take for its own, and of
+      // IPv6 it would have another metric.
+      if (want.some(({ key, value }) => isKernels(value) && state.get(key) === undefined)) {
         waiting = true;
         continue;
       }

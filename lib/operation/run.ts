@@ -2,10 +2,11 @@
 import { type LinkRef, check } from '../check.js';
 import { NetlinkError, PodtapError } from '../errors.js';
 import { findIndexes } from '../kernel/link.js';
-import { request } from '../kernel/netlink.js';
+import { requestAndDump } from '../kernel/netlink.js';
 import { type Netns, type Scope, attachment } from '../kernel/netns.js';
 import { writeSysctl } from '../kernel/sysctl.js';
 import { type OpenedTun, openTun } from '../kernel/tap.js';
+import type { Reading, State } from '../state/snapshot.js';
 import { type Operation, kindOf } from './kinds.js';
 import { lacking } from './lacking.js';
 import type { Request } from './operation.js';
@@ -35,7 +36,7 @@ export async function run(
 ): Promise<readonly Outcome[]> {
   const checked = checkOperations(where, operations);
   attachment(scope);
-  return performs in scope ? scope[performs](checked, signal) : perform(scope, checked, signal);
+  return performs in scope ? scope[performs](checked, signal) : (await perform(scope, checked, { signal })).outcomes;
 }
 
 export function checkOperations(where: string, operations: readonly Operation[]): readonly Operation[] {
@@ -45,52 +46,82 @@ export function checkOperations(where: string, operations: readonly Operation[])
 /** Which of the operations failed: kept beside the error that `perform` throws. */
 export const failedAt = new WeakMap<object, number>();
 
-/** As `run`, of operations that were checked. `known` are interfaces that need not be looked up. */
-export async function perform(
-  netns: Scope,
-  checked: readonly Operation[],
-  signal?: AbortSignal,
-  known?: (link: string) => number | undefined,
-): Promise<readonly Outcome[]> {
+export interface Settings {
+  readonly signal?: AbortSignal | undefined;
+  /** Interfaces that need not be looked up. */
+  readonly known?: (link: string) => number | undefined;
+  /** Read in the same trip as the last requests. */
+  readonly reading?: Reading | undefined;
+  /** Called once the first request is under way: what else there is to do while the kernel works. */
+  readonly meanwhile?: (() => void) | undefined;
+}
+
+export interface Performed {
+  readonly outcomes: readonly Outcome[];
+  /** What `reading` found; undefined where it changed while it was read. */
+  readonly after: State | undefined;
+}
+
+/** As `run`, of operations that were checked. */
+export async function perform(netns: Scope, checked: readonly Operation[], settings: Settings = {}): Promise<Performed> {
+  const { signal, known, reading, meanwhile } = settings;
   const { socket } = attachment(netns);
   const indexes = await lookUp(netns, checked, known);
   const find = (link: LinkRef): number => (typeof link === 'number' ? link : indexes.get(link)!);
-  const outcomes: Outcome[] = [];
+  const outcomes: Outcome[] = checked.map(() => ({}));
   const batch: { readonly at: number; readonly message: Uint8Array }[] = [];
   const failed = (error: unknown, at: number): unknown => {
     if (typeof error === 'object' && error !== null) failedAt.set(error, at);
     return error;
   };
-  const flush = async (): Promise<void> => {
+  /** A request that is no message, and is under way while the messages behind it are made. */
+  let pending: Promise<void> | undefined;
+  let idle = meanwhile;
+  const underWay = <T>(work: Promise<T>): Promise<T> => {
+    idle?.();
+    idle = undefined;
+    return work;
+  };
+  const arrive = async (): Promise<void> => {
+    const work = pending;
+    pending = undefined;
+    await work;
+  };
+  const flush = async (behind: readonly Uint8Array[] = []): Promise<Awaited<ReturnType<typeof requestAndDump>> | undefined> => {
+    await arrive();
     const trip = batch.splice(0);
+    if (trip.length + behind.length === 0) return undefined;
+    const messages = trip.map(({ message }) => message);
     try {
-      await request(
-        socket,
-        trip.map(({ message }) => message),
-        signal,
-      );
+      return await underWay(requestAndDump(socket, messages, behind, signal));
     } catch (error) {
-      if (!(error instanceof NetlinkError)) throw error;
-      const { at } = trip[error.index]!;
-      throw failed(lacking(checked[at]!, error) ?? error, at);
+      const of = error instanceof NetlinkError ? trip[error.index] : undefined;
+      if (of === undefined) throw error;
+      throw failed(lacking(checked[of.at]!, error as NetlinkError) ?? error, of.at);
     }
   };
+  const start = (at: number, one: Exclude<Request, { by: 'netlink' }>): void => {
+    const work = underWay(direct(netns, one)).then(
+      (outcome) => void (outcomes[at] = outcome),
+      (error: unknown) => {
+        throw failed(error, at);
+      },
+    );
+    work.catch(() => undefined); // it is told by `arrive`
+    pending = work;
+  };
   for (const [at, operation] of checked.entries()) {
-    let outcome: Outcome = {};
     for (const one of kindOf(operation).requests(operation, find)) {
       if (one.by === 'netlink') batch.push({ at, message: one.message });
       else {
         await flush();
         signal?.throwIfAborted();
-        outcome = await direct(netns, one).catch((error: unknown) => {
-          throw failed(error, at);
-        });
+        start(at, one);
       }
     }
-    outcomes.push(outcome);
   }
-  await flush();
-  return outcomes;
+  const last = await flush(reading?.requests);
+  return { outcomes, after: last === undefined || last.interrupted ? undefined : reading?.read(last.dumped) };
 }
 
 async function direct(netns: Scope, one: Exclude<Request, { by: 'netlink' }>): Promise<Outcome> {

@@ -1,4 +1,5 @@
 // snapshot -> plan -> apply -> verify: the whole job, or nothing.
+import { randomBytes } from '../random.js';
 import { readFile } from 'node:fs/promises';
 import { inspect } from 'node:util';
 import { PlumbError, PodtapError, invalidArgument } from '../errors.js';
@@ -8,19 +9,19 @@ import { parseResolvConf } from '../guest/resolv.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
 import { Tap, placeIn } from '../kernel/tap.js';
+import { turn } from '../kernel/turn.js';
 import { type Operation, command } from '../operation/kinds.js';
-import { performs } from '../operation/run.js';
 import { localMac } from '../primitive/mac.js';
 import type { Scope } from '../primitive/scope.js';
 import type { Images } from '../state/images.js';
 import type { Resource } from '../state/resource.js';
 import { devicesOf } from '../state/route.js';
-import { type Part, type State, snapshot } from '../state/snapshot.js';
+import { type Part, Reading, type State, snapshot } from '../state/snapshot.js';
 import { type Journal, openJournal } from '../transaction/journal.js';
 import type { Member } from '../transaction/member.js';
 import { undoHeld } from '../transaction/recover.js';
 import { recordOf } from '../transaction/record.js';
-import { Transaction, Work, enters, transaction } from '../transaction/transaction.js';
+import { Transaction, Work, applies, enters, transaction } from '../transaction/transaction.js';
 import { type Link, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK } from '../wire/message.js';
 import type { Route } from '../wire/route.js';
@@ -59,6 +60,7 @@ const parts: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy',
 export async function plumb(scope: Scope, options: PlumbOptions = {}): Promise<Plumbing> {
   const settings = settingsOf(options, 'plumb');
   attachment(scope);
+  await turn();
   const { asked, signal } = settings;
   const resolv = await readResolvConf(asked);
   signal?.throwIfAborted();
@@ -165,8 +167,10 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const { asked, signal } = settings;
   const state = await snapshot(tx, new Set(parts));
   const { link, names, macs, mtu, operations } = await plan(tx.netns, state, asked);
-  await tx[performs](operations, signal, state);
-  const after = await snapshot(tx, new Set(parts));
+  let guest: GuestNetwork | undefined;
+  const meanwhile = (): void => void (guest = guestFor(state, link, { asked, resolv, mac: macs.guest, mtu, tap: names.tap }));
+  const performed = await tx[applies](operations, { signal, state, reading: new Reading(new Set(parts)), meanwhile });
+  const after = performed.after ?? (await snapshot(tx, new Set(parts)));
   const made = (name: string): { name: string; ifindex: number } => ({ name, ifindex: after.link(name)?.ifindex ?? 0 });
   const { queues, vnetHdr, offload, attach } = asked.tap;
   const wiring: Wiring = {
@@ -184,8 +188,7 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
-  const guest = guestFor(state, link, { asked, resolv, mac: macs.guest, mtu, tap: names.tap });
-  return { record: { wiring, guest, asked }, after };
+  return { record: { wiring, guest: guest!, asked }, after };
 }
 
 interface Planned {
@@ -224,7 +227,7 @@ function freeName(state: State, prefix: string): string {
 
 /** Locally administered, and of all such MACs the highest: a bridge takes the lowest of its ports'. */
 function tapMac(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  const bytes = randomBytes(6);
   bytes[0] = 0xfe;
   return formatMac(bytes, 0, 6);
 }

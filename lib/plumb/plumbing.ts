@@ -103,7 +103,7 @@ export class Plumbing implements AsyncDisposable {
     if (this.#undone) return { state: 'already-undone', leftBehind: [] };
     const report = 'journal' in this.#undoing ? await undoEntry(this.#undoing.journal, this.#undoing.entry) : await this.#undoHere(this.#undoing.images); // prettier-ignore
     this.#undone = true;
-    await this.#park();
+    await this.#letGo();
     return report;
   }
 
@@ -155,6 +155,14 @@ export class Plumbing implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#kept && this.created && !this.#undone) await this.undo();
+    // A guest in TypeScript may live on the TAP of one that is kept.
+    await (this.#kept ? this.#park() : this.#letGo());
+  }
+
+  async #letGo(): Promise<void> {
+    const tap = this.#tap;
+    this.#tap = undefined;
+    await tap?.close();
     await this.#park();
   }
 

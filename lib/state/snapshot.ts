@@ -83,44 +83,65 @@ export function monotonic(): number {
   return Number(process.hrtime.bigint() / 1_000_000n);
 }
 
-/** @throws DumpInterruptedError: it kept changing; NetlinkError; PodtapError, where a sysctl is not there */
+/** What to ask for some tables, and the state that the answers make. Without filters, which take a trip of their own. */
+export class Reading {
+  readonly requests: readonly Uint8Array[];
+  readonly #wanted: ReadonlySet<Part>;
+  readonly #asked: readonly Exclude<Part, 'filter'>[];
+
+  constructor(wanted: ReadonlySet<Part>) {
+    const all = wanted.has('filter') ? new Set([...wanted, 'qdisc' as const]) : wanted;
+    const tables = [...all].filter((part) => part !== 'filter').map((part) => ({ part, requests: parts[part].requests() }));
+    this.#wanted = wanted;
+    this.#asked = tables.flatMap(({ part, requests }) => requests.map(() => part));
+    this.requests = [encodeLinkDump(), ...tables.flatMap(({ requests }) => requests)];
+  }
+
+  read([links, ...tables]: readonly Answer[], also: readonly Resource[] = []): State {
+    const time = monotonic();
+    const resources: Resource[] = [];
+    const neighbors: Neighbor[] = [];
+    tables.forEach((answer, index) => {
+      const part = this.#asked[index]!;
+      if (part === 'neighbor') neighbors.push(...answer.messages.map((message) => decodeNeighbor(answer.from, message)));
+      else decodeAll(answer, parts[part].decode, time, resources);
+    });
+    for (const neighbor of neighbors) {
+      const resource = neighborResource(neighbor);
+      if (resource !== undefined) resources.push(resource);
+    }
+    const found = links!.messages.map((message) => decodeLink(links!.from, message));
+    return new State(found, [...resources, ...also], this.#wanted, time, neighbors);
+  }
+}
+
+function decodeAll({ from, messages }: Answer, decode: Decode, time: number, into: Resource[]): void {
+  for (const message of messages) {
+    const resource = decode(from, message, time);
+    if (resource !== undefined) into.push(resource);
+  }
+}
+
+/** @throws DumpInterruptedError: it kept changing; NetlinkError; PodtapError, where a sysctl cannot be read */
 export async function snapshot(
   scope: Scope,
   wanted: ReadonlySet<Part>,
   sysctls: (links: readonly Link[]) => Iterable<string> = () => [],
 ): Promise<State> {
   const { socket } = attachment(scope);
-  const asked = (wanted.has('filter') ? [...new Set([...wanted, 'qdisc' as const])] : [...wanted]).filter((part) => part !== 'filter');
-  const requests = asked.flatMap((part) => parts[part].requests().map((request) => ({ part, request })));
-  const [links, ...tables] = await dumps(socket, [encodeLinkDump(), ...requests.map(({ request }) => request)]);
-  const time = monotonic();
-  const resources: Resource[] = [];
-  const decode = ({ from, messages }: Answer, one: Decode): void => {
-    for (const message of messages) {
-      const resource = one(from, message, time);
-      if (resource !== undefined) resources.push(resource);
-    }
-  };
-  const neighbors: Neighbor[] = [];
-  tables.forEach((answer, index) => {
-    const { part } = requests[index]!;
-    if (part === 'neighbor') neighbors.push(...answer.messages.map((message) => decodeNeighbor(answer.from, message)));
-    else decode(answer, parts[part].decode);
-  });
-  for (const neighbor of neighbors) {
-    const resource = neighborResource(neighbor);
-    if (resource !== undefined) resources.push(resource);
-  }
+  const reading = new Reading(wanted);
+  const answers = await dumps(socket, reading.requests);
+  const state = reading.read(answers);
+  const also: Resource[] = [];
   if (wanted.has('filter')) {
-    for (const answer of await dumps(socket, filterDumps(resources)))
-      decode(answer, (from, message) => filterResource(decodeFilter(from, message)));
+    for (const answer of await dumps(socket, filterDumps([...state.resources.values()])))
+      decodeAll(answer, (from, message) => filterResource(decodeFilter(from, message)), state.time, also);
   }
-  const found = links!.messages.map((message) => decodeLink(links!.from, message));
-  for (const key of sysctls(found)) {
+  for (const key of sysctls([...state.links.values()])) {
     const value = await readSysctl(scope, key).catch(absent);
-    if (value !== undefined) resources.push({ kind: 'sysctl', key: keys.sysctl(key), value });
+    if (value !== undefined) also.push({ kind: 'sysctl', key: keys.sysctl(key), value });
   }
-  return new State(found, resources, new Set(asked), time, neighbors);
+  return also.length === 0 ? state : reading.read(answers, also);
 }
 
 /** Of the hooks alone: filters of classful qdiscs are not podtap's concern. */

@@ -16,9 +16,9 @@ export function journalDirectory(given?: string): string {
   const directory = resolve(given ?? defaultDirectory());
   for (const ancestor of ancestors(directory)) checkAncestor(ancestor, directory);
   try {
-    mkdirSync(directory, { mode: 0o700 });
+    if (!isThere(directory)) mkdirSync(directory, { mode: 0o700 });
   } catch (error) {
-    // Others than EEXIST say less than what lstat sees, where the directory is there already.
+    // Somebody else may have made it meanwhile.
     if (!isThere(directory)) throw journalError(error, 'make its directory', directory);
   }
   const found = look(directory);

@@ -6,14 +6,14 @@ import { PodtapError, invalidArgument } from '../errors.js';
 import { EncodingError, decodeValue, encodeValue } from './encoding.js';
 
 // A file is three lines: 'podtap journal 1 ' with the SHA-256 of what follows; what the entry is, in JSON; its body, in the JSON of
-// encoding.ts. Its name is made of what the second line says: <boot id>-<cookie or 'none'>-<id>.entry.
+// encoding.ts. Its name is made of what the second line says: <boot id>-<cookie or 'none'>-<id>[-<hash of the label>].entry.
 
 export const FORMAT = 1;
 /** Of a file, in bytes. A pod's images are some KiB, those of 10,000 routes 2 MiB. */
 export const LARGEST = 8 * 1024 * 1024;
 /** Of the first two lines; `netns` and `label` are bounded. */
 export const LARGEST_HEAD = 32 * 1024;
-export const ENTRY_NAME = /^[0-9a-f]{32}-(\d{1,20}|none)-[0-9a-f]{16}\.entry$/;
+export const ENTRY_NAME = /^[0-9a-f]{32}-(\d{1,20}|none)-[0-9a-f]{16}(-[0-9a-f]{16})?\.entry$/;
 
 export type EntryState = 'applying' | 'applied' | 'undoing';
 
@@ -57,8 +57,18 @@ export function namespacePrefix(bootId: string, cookie: bigint | undefined): str
   return `${bootId.replaceAll('-', '')}-${cookie ?? 'none'}-`;
 }
 
-export function nameOf(entry: { readonly bootId: string; readonly cookie?: bigint | undefined; readonly id: string }): string {
-  return `${namespacePrefix(entry.bootId, entry.cookie)}${entry.id}.entry`;
+export function nameOf(entry: {
+  readonly bootId: string;
+  readonly cookie?: bigint | undefined;
+  readonly id: string;
+  readonly label?: string | undefined;
+}): string {
+  return `${namespacePrefix(entry.bootId, entry.cookie)}${entry.id}${entry.label === undefined ? '' : labelSuffix(entry.label)}.entry`;
+}
+
+/** Of the names of files whose entries may have that label: the others need not be opened to find it. */
+export function labelSuffix(label: string): string {
+  return `-${createHash('sha256').update(label).digest('hex').slice(0, 16)}`;
 }
 
 export function encode({ cookie, ...rest }: Head, body: unknown): Uint8Array {

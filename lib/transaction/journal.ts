@@ -1,12 +1,10 @@
 // The journal: a file for each transaction, from before its first change until it is undone, so that another process can undo it
 // after a crash. It knows nothing of what it keeps.
-import { randomBytes } from 'node:crypto';
 import {
   type Stats,
   closeSync,
   constants,
   fsync,
-  fsyncSync,
   lstatSync,
   openSync,
   readdirSync,
@@ -15,14 +13,15 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { abortSignal, check, optional, options } from '../check.js';
 import { PodtapError } from '../errors.js';
+import { randomHex } from '../random.js';
 import { readBootId } from '../kernel/netns.js';
+import { turn } from '../kernel/turn.js';
 import { journalDirectory } from './directory.js';
-import { ENTRY_NAME, type EntryState, FORMAT, type Head, LARGEST, LARGEST_HEAD, bootId, cookie, decode, decodeHead, encode, label, nameOf, namespacePrefix, netns, state } from './entry.js'; // prettier-ignore
+import { ENTRY_NAME, type EntryState, FORMAT, type Head, LARGEST, LARGEST_HEAD, bootId, cookie, decode, decodeHead, encode, label, labelSuffix, nameOf, namespacePrefix, netns, state } from './entry.js'; // prettier-ignore
 import { journalError } from './failure.js';
 import { type Unreadable, readContent } from './file.js';
 import { LOCK_SUFFIX, acquire } from './lock.js';
@@ -72,7 +71,19 @@ const settings = options({ signal: optional(abortSignal) });
  * @throws PodtapError ERR_JOURNAL_DIRECTORY, ERR_JOURNAL_PERMISSION, ...
  */
 export async function openJournal(directory?: string): Promise<Journal> {
-  return new Journal(journalDirectory(directory));
+  const known = checked.get(directory);
+  if (known !== undefined && identity(known.journal.directory) === known.identity) return known.journal;
+  const journal = new Journal(journalDirectory(directory));
+  checked.set(directory, { journal, identity: identity(journal.directory) });
+  return journal;
+}
+
+/** A directory that was found to be safe is so as long as it is the same one: whoever could change what leads there could change us. */
+const checked = new Map<string | undefined, { readonly journal: Journal; readonly identity: string | undefined }>();
+
+function identity(directory: string): string | undefined {
+  const found = lstatSync(directory, { throwIfNoEntry: false });
+  return found === undefined ? undefined : `${found.dev} ${found.ino} ${found.mode} ${found.uid}`;
 }
 
 /**
@@ -80,10 +91,10 @@ export async function openJournal(directory?: string): Promise<Journal> {
  * One writer at a time for each entry: hold the namespace's lock (`lock.ts`).
  */
 export class Journal {
-  readonly #sync: (descriptor: number) => Promise<void> | void;
+  readonly #inMemory: boolean;
 
   constructor(readonly directory: string) {
-    this.#sync = inMemory(directory) ? (descriptor) => fsyncSync(descriptor) : promisify(fsync);
+    this.#inMemory = inMemory(directory);
   }
 
   /**
@@ -94,7 +105,7 @@ export class Journal {
   async write(entry: NewEntry, opts: { readonly signal?: AbortSignal | undefined } = {}): Promise<Entry> {
     const { bootId, cookie, netns, label, state = 'applying', body } = check(newEntry, entry, 'journal.write');
     const { signal } = check(settings, opts, 'journal.write');
-    const id = randomBytes(8).toString('hex');
+    const id = randomHex(8);
     const written: Head = { format: FORMAT, id, bootId, cookie, netns, label, state, created: Date.now() };
     const bytes = encode(written, body);
     if (label === undefined) {
@@ -132,6 +143,7 @@ export class Journal {
 
   /** Resolves false where it was removed already. */
   async remove(entry: Entry): Promise<boolean> {
+    await turn();
     const path = this.#path(nameOf(entry));
     try {
       unlinkSync(path);
@@ -151,10 +163,9 @@ export class Journal {
     const prefix = of === undefined ? '' : namespacePrefix(readBootId(), of.cookie);
     const entries: Entry[] = [];
     const unreadable: Unreadable[] = [];
-    let count = 0;
-    for (const name of this.#names()) {
-      if (!name.startsWith(prefix)) continue;
-      if (++count % 32 === 0) await setImmediate(); // others want to run, too
+    await turn();
+    for (const name of this.#names(prefix)) {
+      await turn();
       const read = this.#read(name);
       if (read === undefined) continue;
       if ('reason' in read) unreadable.push(read);
@@ -198,7 +209,7 @@ export class Journal {
   }
 
   /** What may be entries. */
-  #names(): string[] {
+  #names(prefix = ''): string[] {
     let names: string[];
     try {
       names = readdirSync(this.directory);
@@ -206,6 +217,7 @@ export class Journal {
       throw journalError(error, 'be read', this.directory);
     }
     return names.filter((name) => {
+      if (prefix !== '') return name.startsWith(prefix) && !name.endsWith(LOCK_SUFFIX);
       if (name.endsWith(LOCK_SUFFIX)) return false;
       const writer = TEMPORARY_NAME.exec(name)?.[1];
       if (writer !== undefined) this.#sweep(name, Number(writer));
@@ -227,8 +239,9 @@ export class Journal {
 
   /** Those whose second line has the label; the rest of the file is not looked at. */
   #labelled(label: string): { name: string; head: Head }[] {
+    const suffix = `${labelSuffix(label)}.entry`;
     return this.#names().flatMap((name) => {
-      const content = ENTRY_NAME.test(name) ? readContent(this.#path(name), LARGEST, LARGEST_HEAD) : undefined;
+      const content = name.endsWith(suffix) && ENTRY_NAME.test(name) ? readContent(this.#path(name), LARGEST, LARGEST_HEAD) : undefined;
       if (content === undefined || 'reason' in content) return [];
       const head = decodeHead(content.bytes);
       return head?.label === label && nameOf(head) === name ? [{ name, head }] : [];
@@ -248,12 +261,13 @@ export class Journal {
   }
 
   async #tryReplace(name: string, bytes: Uint8Array): Promise<void> {
+    await turn();
     const temporary = this.#path(temporaryName());
     const file = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
     try {
       try {
         for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
-        await this.#sync(file);
+        if (!this.#inMemory) await sync(file);
       } finally {
         closeSync(file);
       }
@@ -266,9 +280,10 @@ export class Journal {
   }
 
   async #syncDirectory(): Promise<void> {
+    if (this.#inMemory) return;
     const directory = openSync(this.directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
     try {
-      await this.#sync(directory);
+      await sync(directory);
     } finally {
       closeSync(directory);
     }
@@ -295,7 +310,7 @@ const TEMPORARY_NAME = /^tmp-(\d{1,10})-[0-9a-f]{16}$/;
 const LONGEST_WRITE = 600_000;
 
 function temporaryName(): string {
-  return `tmp-${process.pid}-${randomBytes(8).toString('hex')}`;
+  return `tmp-${process.pid}-${randomHex(8)}`;
 }
 
 function isAlive(pid: number): boolean {
@@ -310,7 +325,7 @@ function isAlive(pid: number): boolean {
 const TMPFS_MAGIC = 0x01021994; // uapi/linux/magic.h
 const RAMFS_MAGIC = 0x858458f6;
 
-/** There, fsync(2) takes no time, and another thread's help would be all of the cost; on a disk it takes milliseconds. */
+/** There, nothing outlives the kernel, and fsync(2) has nothing to do; on a disk it takes milliseconds, and so another thread. */
 function inMemory(directory: string): boolean {
   try {
     return [TMPFS_MAGIC, RAMFS_MAGIC].includes(statfsSync(directory).type);
@@ -318,6 +333,8 @@ function inMemory(directory: string): boolean {
     return false;
   }
 }
+
+const sync = promisify(fsync);
 
 function isStale(entry: { readonly bootId: string }): boolean {
   return entry.bootId !== readBootId();

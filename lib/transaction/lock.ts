@@ -65,9 +65,12 @@ async function keepTrying(directory: string, file: string, signal: AbortSignal |
 }
 
 async function attempt(directory: string, file: string, signal: AbortSignal | undefined): Promise<Lock | undefined> {
-  const held = await tryLock(directory, file).catch((error: unknown) => {
+  let held: FileLock | undefined;
+  try {
+    held = tryLock(directory, file);
+  } catch (error) {
     throw unusable(error, `${directory}/${file}`);
-  });
+  }
   if (held === undefined) return undefined;
   const lock = new HeldLock(held);
   if (signal?.aborted !== true) return lock;
@@ -86,7 +89,7 @@ class HeldLock implements Lock {
     const held = this.#held;
     if (held === undefined) return;
     this.#held = undefined;
-    await unlock(held);
+    unlock(held);
     sleepers.get(`${held.directory}/${held.name}`)?.();
   }
 

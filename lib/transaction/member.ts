@@ -1,9 +1,10 @@
 // One namespace in a transaction: its lock, its entry in the journal, and everything that was touched there.
+import { randomNumber } from '../random.js';
 import { PodtapError } from '../errors.js';
 import type { Netns } from '../kernel/netns.js';
 import { type Operation, kindOf } from '../operation/kinds.js';
 import type { Choice } from '../operation/operation.js';
-import { type Outcome, perform } from '../operation/run.js';
+import { type Performed, type Settings, perform } from '../operation/run.js';
 import { Touching } from '../operation/touching.js';
 import { Images } from '../state/images.js';
 import type { Value } from '../state/value.js';
@@ -11,6 +12,11 @@ import { type Part, type State, snapshot } from '../state/snapshot.js';
 import type { Entry, Journal } from './journal.js';
 import { type Lock, acquire, acquireHere, namespaceLock } from './lock.js';
 import { recordToValue } from './record.js';
+
+/** `state`: how the namespace is now, where that is known, with all tables that the operations need. */
+export interface Steps extends Omit<Settings, 'known'> {
+  readonly state?: State | undefined;
+}
 
 export interface MemberOptions {
   /** undefined: nothing is written, and nothing survives this process. */
@@ -53,14 +59,10 @@ export class Member {
 
   /**
    * Carries out operations, which were checked: what they touch is known, and in the journal, before the first of them. `into` gets it
-   * too. `state`: how the namespace is now, where that is known; with all tables that the operations need.
+   * too.
    */
-  async perform(
-    operations: readonly Operation[],
-    into: readonly Images[],
-    settings: { readonly signal?: AbortSignal | undefined; readonly state?: State | undefined },
-  ): Promise<readonly Outcome[]> {
-    const { signal } = settings;
+  async perform(operations: readonly Operation[], into: readonly Images[], settings: Steps): Promise<Performed> {
+    const { signal, reading, meanwhile } = settings;
     const state = settings.state ?? (await this.#read(operations));
     const chosen = choose(operations, state);
     const names = new Map<string, number>();
@@ -74,7 +76,7 @@ export class Member {
     for (const images of [this.images, ...into]) images.add(touching.images);
     await this.write();
     signal?.throwIfAborted();
-    return perform(this.netns, chosen, signal, known);
+    return perform(this.netns, chosen, { signal, known, reading, meanwhile });
   }
 
   async #read(operations: readonly Operation[]): Promise<State> {
@@ -164,7 +166,7 @@ function choose(operations: readonly Operation[], state: State): readonly Operat
   const choice: Choice = {
     index: () => {
       let index: number;
-      do index = FIRST_INDEX + (crypto.getRandomValues(new Uint32Array(1))[0]! % INDEXES);
+      do index = FIRST_INDEX + (randomNumber() % INDEXES);
       while (indexes.has(index));
       indexes.add(index);
       return index;

@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { TransactionError } from '../errors.js';
 import { type NetnsIdentity, locate } from '../kernel/locate.js';
 import type { Netns } from '../kernel/netns.js';
+import { turn } from '../kernel/turn.js';
 import type { Entry, EntryState, Journal, Unreadable } from './journal.js';
 import { acquire, namespaceLock, removeDeadLocks } from './lock.js';
 import { type Record, recordOf } from './record.js';
@@ -33,6 +34,7 @@ export async function reread(journal: Journal, entry: Entry): Promise<Entry | un
  * @throws TransactionError ERR_TRANSACTION_UNDO: something could not be put back; the entry stays, and it can be tried again
  */
 export async function undoEntry(journal: Journal, entry: Entry, signal?: AbortSignal): Promise<UndoReport> {
+  await turn();
   const netns = await namespaceOf(entry, recordOf(entry));
   if (netns === undefined) {
     await journal.remove(entry);

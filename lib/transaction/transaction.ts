@@ -4,11 +4,10 @@ import { abortSignal, boolean, check, either, optional, options, text } from '..
 import { PodtapError, TransactionError, invalidArgument } from '../errors.js';
 import { type Netns, attachment } from '../kernel/netns.js';
 import { type Operation, command } from '../operation/kinds.js';
-import { type Outcome, type Runner, failedAt, performs } from '../operation/run.js';
+import { type Outcome, type Performed, type Runner, failedAt, performs } from '../operation/run.js';
 import { Images } from '../state/images.js';
-import type { State } from '../state/snapshot.js';
 import { type Entry, type Journal, openJournal } from './journal.js';
-import { Member } from './member.js';
+import { Member, type Steps } from './member.js';
 import { type Undone, undo } from './undo.js';
 
 export interface TransactionOptions {
@@ -21,6 +20,7 @@ const schema = options({ signal: optional(abortSignal), journal: optional(either
 
 const nests = Symbol('podtap.nests');
 export const enters = Symbol('podtap.enters');
+export const applies = Symbol('podtap.applies');
 
 /** What `transaction` gives to its body: the first argument of primitives that shall be part of it. */
 export class Transaction implements Runner {
@@ -43,8 +43,13 @@ export class Transaction implements Runner {
   }
 
   /** @internal */
-  [performs](operations: readonly Operation[], signal?: AbortSignal, state?: State): Promise<readonly Outcome[]> {
-    return this.#work.perform(this.netns, this.#layer, operations, signal, state);
+  async [performs](operations: readonly Operation[], signal?: AbortSignal): Promise<readonly Outcome[]> {
+    return (await this.#work.perform(this.netns, this.#layer, operations, { signal })).outcomes;
+  }
+
+  /** @internal A plan, of which more is known. */
+  [applies](operations: readonly Operation[], steps: Steps): Promise<Performed> {
+    return this.#work.perform(this.netns, this.#layer, operations, steps);
   }
 
   /** @internal Nobody else is at work in the namespace from here on, until the transaction is over. */
@@ -195,20 +200,15 @@ export class Work {
   }
 
   /** One after the other, whoever asks. */
-  perform(
-    netns: Netns,
-    layer: Layer,
-    operations: readonly Operation[],
-    signal: AbortSignal | undefined,
-    state?: State,
-  ): Promise<readonly Outcome[]> {
+  perform(netns: Netns, layer: Layer, operations: readonly Operation[], steps: Steps): Promise<Performed> {
     const turn = this.#last.then(async () => {
       layer.check();
       const member = await this.#member(netns);
+      const { signal } = steps;
       const either = signal === undefined ? this.#signal : this.#signal === undefined ? signal : AbortSignal.any([signal, this.#signal]);
       either?.throwIfAborted();
       try {
-        return await member.perform(operations, [layer.of(member)], { signal: either, state });
+        return await member.perform(operations, [layer.of(member)], { ...steps, signal: either });
       } catch (error) {
         const at = typeof error === 'object' && error !== null ? failedAt.get(error) : undefined;
         if (either?.aborted !== true || error !== either.reason) this.#failure = { error, step: at === undefined ? '' : command(operations[at]!) }; // prettier-ignore

@@ -1,4 +1,5 @@
 // Getting back to what was, whoever asks for it: an error, an abort, undo() in another process, recover() after a crash.
+import { randomNumber } from '../random.js';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NetlinkError } from '../errors.js';
 import { announce } from '../kernel/announce.js';
@@ -22,43 +23,68 @@ export interface Undone {
 }
 
 /** How often the state is read and mended: what the kernel does by itself needs two or three of them. */
-const ROUNDS = 12;
-/** Until then, what the kernel makes a moment later by itself (local routes, from a work queue) is waited for. */
-const PATIENT_ROUNDS = 8;
-const PAUSE = 4; // milliseconds
+const ROUNDS = 40;
+/** Until then, what comes by itself (local routes, from a work queue) or is refused for now keeps back what should come last. */
+const PATIENT_ROUNDS = 32;
+/** Of those in which something was tried. */
+const TRIES = 8;
+const SHORTEST_PAUSE = 2; // milliseconds
+const LONGEST_PAUSE = 100;
 
 /** Puts back what `images` tell of. May be repeated: what is as it was is left alone. */
 export async function undo(netns: Netns, images: Images): Promise<Undone> {
   const parts = partsOf(images);
-  let state = await retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
+  const look = (): Promise<State> => retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
+  let state = await look();
   // Of an undo that was killed.
-  await performEach(netns, passingRules(state));
-  const start = state;
-  const { wants, made, leftBehind } = reconcile(images, start);
-  const undone = [...wants.keys()].map((key) => describe(key, start));
-  let failed: string[] = [];
-  if (wants.size > 0) {
-    const target = new Target(start, wants, images.orders);
-    for (let round = 1; round <= ROUNDS; round++) {
-      const { operations, waiting } = target.missing(state, round <= PATIENT_ROUNDS);
-      if (operations.length === 0 && !waiting) break;
-      if (waiting) await delay(PAUSE);
-      const refused = round > 2 && failed.length > 0;
-      failed = await performEach(netns, refused ? [...letThrough(operations, state), ...operations] : operations);
-      state = await retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
-      const passing = passingRules(state);
-      if (passing.length > 0) {
-        failed.push(...(await performEach(netns, passing)));
-        state = await retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
-      }
-      if (round === ROUNDS) failed.push(...target.missing(state, false).operations.map((one) => `${command(one)}: without effect`));
-      else if (target.missing(state, false).operations.length === 0) failed = [];
-    }
-    await tell(netns, state, wants).catch(() => undefined); // the wire may be down: neighbours ask again by themselves
+  const passing = passingRules(state);
+  if (passing.length > 0) {
+    await performEach(netns, passing);
+    state = await look();
   }
+  const { wants, made, leftBehind } = reconcile(images, state);
+  const undone = [...wants.keys()].map((key) => describe(key, state));
   for (const index of made) undone.push(`interface ${state.links.get(index)?.name ?? `if${index}`}`);
-  failed.push(...(await deleteLinks(netns, made, state)));
-  return { undone, leftBehind, failed };
+  let failed: readonly string[] = [];
+  let told: Promise<void> | undefined;
+  if (wants.size > 0) {
+    const target = new Target(state, wants, images.orders);
+    ({ failed, state } = await converge(netns, target, state, look));
+    // The wire may be down: neighbours ask again by themselves.
+    told = tell(netns, state, wants).catch(() => undefined);
+  }
+  // The pod works by now.
+  const undeleted = await deleteLinks(netns, made, state);
+  await told;
+  return { undone, leftBehind, failed: [...failed, ...undeleted] };
+}
+
+/** Until nothing is left to do: what one step changes, and what the kernel makes of it, is seen when the state is read again. */
+async function converge(
+  netns: Netns,
+  target: Target,
+  start: State,
+  look: () => Promise<State>,
+): Promise<{ readonly failed: readonly string[]; readonly state: State }> {
+  let state = start;
+  let failed: readonly string[] = [];
+  let tries = 0;
+  for (let round = 1; round <= ROUNDS && tries < TRIES; round++) {
+    const { operations, waiting } = target.missing(state, round <= PATIENT_ROUNDS && tries < TRIES - 2);
+    if (operations.length === 0 && !waiting) return { failed: [], state };
+    if (operations.length > 0) tries++;
+    else await delay(Math.min(LONGEST_PAUSE, SHORTEST_PAUSE * 1.2 ** round));
+    const refused = tries > 2 && failed.length > 0;
+    failed = await performEach(netns, refused ? [...letThrough(operations, state), ...operations] : operations);
+    state = await look();
+    const passing = passingRules(state);
+    if (passing.length === 0) continue;
+    await performEach(netns, passing);
+    state = await look();
+  }
+  const { operations, waiting } = target.missing(state, false);
+  const without = operations.map((one) => `${command(one)}: without effect`);
+  return { failed: [...failed, ...without, ...(waiting ? ['routes that the kernel makes by itself have not come back'] : [])], state };
 }
 
 function partsOf(images: Images): Set<Part> {
@@ -86,6 +112,7 @@ async function retried<T>(work: () => Promise<T>): Promise<T> {
 
 /** All of them, whatever becomes of one. */
 async function performEach(netns: Netns, operations: readonly Operation[]): Promise<string[]> {
+  if (operations.length === 0) return [];
   const failed: string[] = [];
   for (let rest = checkOperations('undo', operations); rest.length > 0;) {
     try {
@@ -118,7 +145,7 @@ async function deleteLinks(netns: Netns, made: readonly number[], state: State):
 function together(links: readonly number[], state: State): Operation[] {
   const taken = new Set([...state.links.values()].map((link) => link.group));
   let group: number;
-  do group = crypto.getRandomValues(new Uint32Array(1))[0]!;
+  do group = randomNumber();
   while (group === 0 || taken.has(group));
   return [...links.map((link): Operation => ({ op: 'link.set', link, change: { group } })), { op: 'link.deleteGroup', group }];
 }

@@ -186,6 +186,8 @@ await t.test('Unikraft', async (t) => {
   t.same(fields(unikraft(bridged, { version: '0.15.0' })), ['hostname', 'dns.servers']);
   t.same(unikraft(bridged, { version: '0.16.0' }).parameters, [...old, 'netdev.ipv4_dns0_addr=169.254.77.1']);
   t.match(unikraft(routed, { version: '0.15.0' }).text, /netdev\.ipv4_subnet_mask=255\.255\.255\.255$/);
+  const two = unikraft([bridged, bridged], { version: '0.16.0' });
+  t.equal(two.untold.filter(({ field }) => field === 'dns.servers').length, 1, 'a server of one device');
   t.match(unikraft([bridged, routed], { version: '0.15.0' }).text, /^netdev\.ipv4_addr="172\.17\.0\.5 172\.17\.0\.5" /);
   t.match(
     refused(() => unikraft([bridged, bare], { version: '0.15.0' })),
@@ -292,9 +294,19 @@ await t.test("dracut's ip=", async (t) => {
   );
   const wide = defineGuest({ addresses: [{ address: '10.0.0.5/24' }], gateway: { ipv4: '169.254.1.1' } });
   t.match(
-    refused(() => dracutCmdline(wide)),
+    refused(() => dracutCmdline(wide, { reader: 'systemd' })),
     { field: 'gateway.ipv4', loss: 'gateway' },
   );
+  t.equal(dracutCmdline(wide).text, 'ip=10.0.0.5::169.254.1.1:24::eth0:none:1500 rd.route=169.254.1.1/32::eth0');
+  const listed = defineGuest({ ...wide, routes: [...wide.routes, { dst: '10.9.0.0/16', via: '10.7.0.1' }, { dst: '169.254.1.1/32' }, { dst: '10.7.0.0/16' }] }); // prettier-ignore
+  t.same(dracutCmdline(listed).parameters.slice(1), ['rd.route=169.254.1.1/32::eth0', 'rd.route=10.7.0.0/16::eth0', 'rd.route=10.9.0.0/16:10.7.0.1:eth0']); // prettier-ignore
+  const linkLocal = defineGuest({ addresses: [{ address: 'fd00::5/64' }], gateway: { ipv6: 'fe80::1' } });
+  t.equal(dracutCmdline(linkLocal).text, 'ip=[fd00::5]::[fe80::1]:64::eth0:none:1500', 'which is on every link');
+  const beyond = defineGuest({ ...wide, routes: [...wide.routes, { dst: '10.9.0.0/16', via: '169.254.1.1' }] });
+  t.equal(dracutCmdline(beyond).parameters[2], 'rd.route=10.9.0.0/16:169.254.1.1:eth0', 'by the gateway, which is near');
+  const off = dracutCmdline(listed, { reader: 'systemd', without: ['gateway', 'routes'] });
+  t.equal(off.text, 'ip=10.0.0.5:::24::eth0:none:1500');
+  t.same(fields(off), ['gateway.ipv4', 'routes', 'routes', 'routes']);
   const onLink = defineGuest({ addresses: [{ address: '10.0.0.5/24' }], routes: [{ dst: '10.9.0.0/16' }] });
   t.match(dracutCmdline(onLink).text, / rd\.route=10\.9\.0\.0\/16::eth0$/);
   t.match(
@@ -440,11 +452,44 @@ await t.test('keywords', async (t) => {
   t.same(keywords(routed, ['<ip>', '<cidr>', '<gw>']).text, ['172.17.0.5', '32', '169.254.1.1']);
   t.same(keywords(dual, '<ip6>/<cidr6> <gw6>').text, 'fd00::5/64 fd00::1');
   t.same(fields(keywords(dual, '<ip> <gw> <dns>')), ['routes', 'addresses']);
+  t.match(keywords(several, '<ip>').untold, [{ field: 'addresses', reason: /^172\.17\.0\.6\/16:/ }, { field: 'dns.servers' }]);
+  t.match(keywords(several, '<tap>').untold[0], { reason: /^172\.17\.0\.5\/16, 172\.17\.0\.6\/16:/ });
   t.match(
     refused(() => keywords(several, '<gw>')),
     { field: 'gateway.ipv4', message: /<gw>/ },
   );
   t.equal(keywords({ ...bridged, tap: '$&<ip>' }, '<tap>').text, '$&<ip>', 'a value is no pattern and no template');
+});
+
+await t.test('the MTU of the default route, lifetimes, neighbours', async (t) => {
+  const narrow = defineGuest({ addresses: plain.addresses, routes: [{ dst: 'default', via: '172.17.0.1', mtu: 1400 }] });
+  for (const render of [mirage, rumprun, unikraft, linuxCmdline, dracutCmdline]) {
+    t.match(
+      refused(() => render(narrow)),
+      { field: 'routes', loss: 'mtu', message: /1400/ },
+      render.name,
+    );
+    t.same(fields(render(narrow, { without: ['mtu'] })), ['routes'], render.name);
+    t.same(
+      fields(render({ ...narrow, mtu: 1400 }, { without: ['mtu'] })).filter((field) => field === 'routes'),
+      [],
+      render.name,
+    );
+  }
+  t.match(cloudInit(narrow).text, /mtu: 1400/);
+  t.match(
+    refused(() => cloudInit(narrow, { version: 1 })),
+    { loss: 'mtu' },
+  );
+  const ends = defineGuest({
+    addresses: [{ address: '10.0.0.2/24', validLifetime: 60, preferredLifetime: 0 }],
+    neighbors: [
+      { address: '10.0.0.1', mac, permanent: true },
+      { address: '10.0.0.3', mac },
+    ],
+  });
+  t.same(fields(mirage(ends)), ['addresses', 'addresses', 'neighbors']);
+  t.match(mirage(ends).untold[2]!.reason, /^10\.0\.0\.1 at /);
 });
 
 await t.test('a description that came from somewhere is checked', async (t) => {

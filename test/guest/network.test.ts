@@ -99,6 +99,12 @@ await t.test('what is wrong is refused', async (t) => {
   for (const wrong of [
     { addresses: [{ address: '10.0.0.2' }] },
     { addresses: [{ address: '10.0.0.2/33' }] },
+    { addresses: [{ address: '224.0.0.1/8' }] },
+    { addresses: [{ address: 'ff02::1/64' }] },
+    { addresses: [{ address: '0.0.0.0/0' }] },
+    { addresses: [{ address: '::/0' }] },
+    { addresses, gateway: { ipv4: '0.0.0.0' } },
+    { addresses, gateway: { ipv4: '10.0.0.2' } },
     { addresses, mac: '01:00:00:00:00:01' },
     { addresses, mtu: 67 },
     { addresses, tap: 'a/b' },

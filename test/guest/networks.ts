@@ -42,7 +42,9 @@ export const networks: fc.Arbitrary<GuestNetwork> = fc
     return defineGuest({
       ...rest,
       addresses: addresses.map((address) => ({ address })),
-      gateway: Object.fromEntries(gateways.filter(([, via]) => via !== undefined)) as GuestNetwork['gateway'],
+      gateway: Object.fromEntries(
+        gateways.filter(([, via]) => via !== undefined && !addresses.some((address) => address.startsWith(`${via}/`))),
+      ) as GuestNetwork['gateway'],
       ...(hostname !== undefined && { hostname }),
     });
   });

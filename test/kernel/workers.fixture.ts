@@ -43,7 +43,7 @@ void loop(async () => {
   void addon.wait(queues[0]!, 'readable').catch(() => undefined);
   addon.write(queues[0]!, [frame], 0);
   await addon.tunInfo(queues[0]!);
-  await addon.tunClose(queues[0]!);
+  await addon.closeSlowly(queues[0]!);
 });
 void loop(async () => addon.sysctlRead(await addon.sysctlOpen(netns, 'ipv4'), 'ip_forward'));
 void loop(async () => {

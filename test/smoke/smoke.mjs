@@ -21,6 +21,7 @@ import {
   setSysctl,
   watch,
 } from 'podtap';
+import { GuestConfigError, guestOf, linuxCmdline, qemu } from 'podtap/guest';
 import { createLab, ping, runGuest } from 'podtap/lab';
 
 const lab = await createLab({
@@ -41,6 +42,16 @@ assert.equal((await listRoutes(lab.pod, { family: 'ipv4' })).filter(({ metric })
 assert.ok((await Promise.all(Array.from({ length: 200 }, () => getLink(lab.pod, 'eth0')))).every((link) => link?.name === 'eth0'));
 await setSysctl(lab.pod, 'net.ipv4.conf.eth0.rp_filter', 2);
 assert.equal(await readSysctl(lab.pod, 'net.ipv4.conf.eth0.rp_filter'), '2');
+
+// what the guest is told
+const told = guestOf(eth0, { tap: 'tap100' });
+assert.deepEqual(
+  told.addresses.map(({ address }) => address),
+  ['10.0.0.2/24', 'fd00::2/64'],
+);
+assert.equal(qemu(told).args[0], '-netdev');
+assert.equal(linuxCmdline(told, { without: ['ipv6'] }).text, 'ip=10.0.0.2:::255.255.255.0::eth0:off');
+assert.throws(() => linuxCmdline(told), GuestConfigError);
 
 // errors
 await assert.rejects(addAddress(lab.pod, 'eth0', '10.0.0.2/99'), { code: 'ERR_INVALID_ARG_VALUE' });

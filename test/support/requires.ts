@@ -50,6 +50,19 @@ const probes = {
   encap_mpls: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap mpls 100 dev v0'),
   encap_seg6: kernel('ip link set v0 up; ip -6 route add fd09::/16 encap seg6 mode encap segs fd00::7 dev v0'),
 
+  busybox: command('busybox', '! ldd "$(command -v busybox)" >/dev/null 2>&1 || { echo not a static one >&2; exit 1; }'),
+  cloud_init: command('cloud-init', 'cloud-init --version'),
+  dracut: command('sh', 'test -r /usr/lib/dracut/modules.d/40network/net-lib.sh || { echo not installed >&2; exit 1; }'),
+  ipconfig: command('/usr/lib/klibc/bin/ipconfig', 'true'),
+  netplan: command('netplan', 'netplan generate --help'),
+  network_generator: command('/lib/systemd/systemd-network-generator', 'true'),
+  qemu: command('qemu-system-x86_64', 'qemu-system-x86_64 --version'),
+  uml: command('linux.uml', 'linux.uml --version'),
+
+  // BPF_PROG_QUERY of BPF_TCX_INGRESS (46) on the loopback.
+  tcx: bpf('16', 'II', '1, 46'),
+
+  clang: command('clang', 'clang --version'),
   nft: command('nft', 'nft list ruleset'),
   iptables: command('iptables', 'iptables -t nat -S'),
 
@@ -81,6 +94,18 @@ export function requires(...features: readonly Feature[]): string | false {
 /** An action of a u32 filter, which stands on clsact. */
 function action(words: string): Probe {
   return kernel(`tc qdisc add dev v0 clsact; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action ${words}`);
+}
+
+/** bpf(2) with a command and the first fields of its attributes, by python: no tool for it is on every machine. */
+function bpf(command: string, layout: string, values: string): Probe {
+  const numbers = "{'x86_64': 321, 'aarch64': 280}[os.uname().machine]";
+  const lines = [
+    'import ctypes, os, struct',
+    `attributes = struct.pack('${layout}', ${values}).ljust(128, b'\\0')`,
+    `libc = ctypes.CDLL(None, use_errno=True)`,
+    `if libc.syscall(${numbers}, ${command}, attributes, len(attributes)) < 0: raise SystemExit(os.strerror(ctypes.get_errno()))`,
+  ];
+  return kernel(`python3 -c "${lines.join('\n')}"`);
 }
 
 function linkKind(kind: string): Probe {
