@@ -158,6 +158,33 @@ await t.test('in any call on a file, too', { skip }, async (t) => {
   });
 });
 
+await t.test('two namespaces, killed anywhere: both or none', { skip }, async (t) => {
+  const plumbs = 2 * (await changeCount(t)).plumbs;
+  const changes = [...Array(runs(6)).keys()].map((at) => killedAt(Math.floor((at * plumbs) / runs(6)) + 1));
+  const calls = ['openSync', 'renameSync', 'unlinkSync'].flatMap((call) => [1, 2, 3, 4, 5, 6].map((nth) => ({ KILL_AT_CALL: `${call} ${nth}` }))); // prettier-ignore
+  await using other = await build(richPod);
+  const outcomes = new Set<string>();
+  await using built = await build(richPod);
+  const { netns } = built;
+  const journal = directory(t);
+  for (const env of [...changes, ...calls]) {
+    const about = JSON.stringify(env);
+    const before = [await dump(netns), await dump(other.netns)];
+    await elsewhere('across', netns, journal, { ...wanted, label: 'vm/' }, env, other.netns.path!);
+    const there = async (): Promise<boolean[]> => Promise.all([netns, other.netns].map(async (one) => (await openPlumbing(one, { journal })) !== undefined)); // prettier-ignore
+    const was = (await there()).join();
+    const report = labelsOf(await recover({ journal }));
+    t.notMatch(report, /failed/, about);
+    t.equal((await there()).join(), was, `${about}: recovering decides nothing anew`);
+    t.ok(['true,true', 'false,false'].includes(was), `${about}: ${was}, ${report}`);
+    outcomes.add(was);
+    for (const one of [netns, other.netns]) await unplumb({ netns: one.path! }, { journal });
+    none(compare(before[1]!, await dump(other.netns)), about);
+    await asBefore(before[0]!, netns, journal, about);
+  }
+  t.equal(outcomes.size, 2);
+});
+
 await t.test('finished: it stays, until it is undone', { skip }, async (t) => {
   await using built = await build(richPod);
   const { netns } = built;

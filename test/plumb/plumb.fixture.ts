@@ -44,6 +44,18 @@ const acts: Readonly<Record<string, () => Promise<unknown>>> = {
       },
       { journal: directory },
     ),
+  /** In another namespace too, whose path is the fifth argument. */
+  across: async () => {
+    await using other = await Netns.open(process.argv[6]!);
+    return transaction(
+      netns,
+      async (tx) => {
+        (await plumb(tx, { ...options, label: `${label}0` })).keep();
+        (await plumb(tx.in(other), { ...options, label: `${label}1` })).keep();
+      },
+      { journal: directory },
+    );
+  },
   undo: async () => (await openPlumbing(netns, { journal: directory }))!.undo(),
   unplumb: () => unplumb({ label }, { journal: directory }),
   recover: () => recover({ journal: directory }),
