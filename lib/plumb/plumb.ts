@@ -17,10 +17,10 @@ import type { Images } from '../state/images.js';
 import type { Resource } from '../state/resource.js';
 import { devicesOf } from '../state/route.js';
 import { type Part, Reading, type State, snapshot } from '../state/snapshot.js';
-import { type Entry, type Journal, openJournal } from '../transaction/journal.js';
+import { type Journal, openJournal } from '../transaction/journal.js';
 import type { Member } from '../transaction/member.js';
 import { standingOf, undoHeld } from '../transaction/recover.js';
-import { type Record, recordOf } from '../transaction/record.js';
+import { recordOf } from '../transaction/record.js';
 import { type Transaction, Work, applies, enters, outerOf, transaction } from '../transaction/transaction.js';
 import { type Link, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK } from '../wire/message.js';
@@ -286,18 +286,23 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
   if (journal === undefined || netns.id.cookie === undefined) return undefined;
   const { asked, ifPlumbed } = settings;
   const { entries } = await journal.entries({ cookie: netns.id.cookie });
-  for (const entry of entries) {
-    const written = recordOf(entry);
-    // Of the transaction that this is a part of.
-    if (member.entry !== undefined && (entry.id === member.entry.id || written.main === member.entry.id)) continue;
-    const standing = standingOf(journal, entry, written);
-    const record = plumbRecord(written.kept);
-    if (standing === 'over') await journal.remove(entry);
-    else if (standing === 'interrupted') await undoInterrupted(journal, entry, written, netns);
-    else if (record !== undefined && isMeant(record, asked)) {
+  const standing = await standingOf(journal, entries);
+  // What stays of a transaction is undone with all the rest of it.
+  const inOrder = [...entries].sort((a, b) => Number(recordOf(a).kept !== undefined) - Number(recordOf(b).kept !== undefined));
+  const undone = new Set<string>();
+  for (const entry of inOrder) {
+    const { main, kept } = recordOf(entry);
+    if (entry.id === member.entry?.id || main === (member.entry?.id ?? '') || undone.has(main ?? '')) continue;
+    const how = standing(entry);
+    const record = plumbRecord(kept);
+    if (how === 'over') await journal.remove(entry);
+    else if (how === 'unfinished') {
+      await undoHeld(journal, [entry], netns);
+      undone.add(entry.id);
+    } else if (record !== undefined && isMeant(record, asked)) {
       // What a monitor had open is no more: that one is over, and this is another.
       if (faultsOf(record.wiring, await snapshot(netns, new Set(partsAfter))).some(({ code }) => code.endsWith('_GONE'))) {
-        await undoHeld(journal, entry, netns);
+        await undoHeld(journal, [entry], netns);
         continue;
       }
       const differences = differencesOf(record, asked);
@@ -307,18 +312,6 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
     }
   }
   return undefined;
-}
-
-async function undoInterrupted(journal: Journal, entry: Entry, { main }: Record, netns: Netns): Promise<void> {
-  const { entries } = await journal.entries();
-  const depends = main !== undefined || entries.some((other) => isOfMain(other, entry.id));
-  if (depends)
-    throw new PlumbError('a transaction over several namespaces, or with several plumbings, was interrupted here: call recover() first', { code: 'ERR_PLUMB_IN_PROGRESS' }); // prettier-ignore
-  await undoHeld(journal, entry, netns);
-}
-
-function isOfMain(entry: Entry, main: string): boolean {
-  return (entry.body as { main?: unknown } | undefined)?.main === main;
 }
 
 function isMeant({ wiring, asked: then }: PlumbRecord, { link, label }: Asked): boolean {

@@ -172,7 +172,7 @@ export class Plumbing implements AsyncDisposable {
     if (netns === undefined) return { state: 'namespace-gone', leftBehind: [] };
     try {
       await using _ = await acquireHere(namespaceLock(netns.id));
-      const { undone, leftBehind, failed } = await undo(netns, images);
+      const { undone, leftBehind, failed } = await undo(netns, images, async () => undefined);
       if (failed.length > 0) throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, { code: 'ERR_TRANSACTION_UNDO', undone, leftBehind: [...leftBehind, ...failed] }); // prettier-ignore
       return { state: 'undone', leftBehind };
     } finally {

@@ -4,9 +4,10 @@ import { TransactionError } from '../errors.js';
 import { type NetnsIdentity, locate } from '../kernel/locate.js';
 import { type Netns, share } from '../kernel/netns.js';
 import { turn } from '../kernel/turn.js';
+import { Images } from '../state/images.js';
 import type { Entry, EntryState, Journal, Unreadable } from './journal.js';
 import { acquire, namespaceLock, removeDeadLocks } from './lock.js';
-import { type Record, recordOf } from './record.js';
+import { recordOf, recordToValue, type Record } from './record.js';
 import { undo } from './undo.js';
 
 export interface UndoReport {
@@ -22,16 +23,6 @@ export function identityOf(entry: Entry, record?: Record): NetnsIdentity {
 /** The namespace of an entry, if it is still there. */
 export function namespaceOf(entry: Entry, record?: Record): Promise<Netns | undefined> {
   return locate(identityOf(entry, record), entry.netns);
-}
-
-/**
- * What is to be made of an entry of whom nobody holds the lock. 'finished': it stays until somebody undoes it. 'interrupted': whoever was
- * at it is dead. 'over': it was told of in case of a crash, and its transaction has ended well since.
- */
-export function standingOf(journal: Journal, entry: Entry, { main }: Record): 'finished' | 'interrupted' | 'over' {
-  if (main !== undefined && journal.has(main)) return 'interrupted';
-  if (entry.state === 'applied') return 'finished';
-  return main !== undefined && entry.state === 'applying' ? 'over' : 'interrupted';
 }
 
 /** As it is now: undefined where it is undone. */
@@ -57,29 +48,108 @@ export async function undoEntry(
   }
   try {
     await using _ = await acquire(journal.directory, namespaceLock(netns.id), { signal });
-    const now = await reread(journal, entry);
+    const { entries } = await journal.entries({ cookie: entry.cookie });
+    const now = entries.find(({ id }) => id === entry.id);
     if (now === undefined) return { state: 'already-undone', leftBehind: [] };
-    return { state: 'undone', leftBehind: await undoHeld(journal, now, netns) };
+    // A part of what was interrupted: none of it stays.
+    const whole = entries.find(({ id }) => id === recordOf(now).main);
+    const undone = whole !== undefined && (await standingOf(journal, entries))(whole) === 'unfinished' ? whole : now;
+    return { state: 'undone', leftBehind: await undoHeld(journal, [undone], netns) };
   } finally {
     await netns.close();
   }
 }
 
-/** With the lock held. */
-export async function undoHeld(journal: Journal, entry: Entry, netns: Netns, remove = true): Promise<readonly string[]> {
-  const { images } = recordOf(entry);
-  // A full disk must not keep anybody from undoing.
-  const marked = await journal.update(entry, { state: 'undoing' }).catch(() => entry);
-  const { undone, leftBehind, failed } = await undo(netns, images);
+/** Everything that was done in a namespace. Waits for whoever is at work there. @throws as `undoEntry` */
+export async function undoAll(journal: Journal, netns: Netns, signal?: AbortSignal): Promise<UndoReport> {
+  await using _ = await acquire(journal.directory, namespaceLock(netns.id), { signal });
+  const { entries } = await journal.entries({ cookie: netns.id.cookie });
+  const standing = await standingOf(journal, entries);
+  const leftBehind: string[] = [];
+  for (const entry of entries) {
+    if (!isWhole(entry)) continue;
+    if (standing(entry) === 'over') await journal.remove(entry);
+    else leftBehind.push(...(await undoHeld(journal, [entry], netns)));
+  }
+  const { entries: finished } = await journal.entries({ cookie: netns.id.cookie });
+  if (finished.length > 0) leftBehind.push(...(await undoHeld(journal, finished, netns)));
+  return { state: entries.length === 0 ? 'already-undone' : 'undone', leftBehind };
+}
+
+/**
+ * With the lock held. Several, oldest first, are undone as one: what was before the first of them may need what was before another, such as
+ * a route of one interface with the address of another.
+ */
+export async function undoHeld(journal: Journal, entries: readonly Entry[], netns: Netns): Promise<readonly string[]> {
+  const images = new Images();
+  for (const entry of entries) images.add(recordOf(entry).images);
+  let marked = [...entries];
+  /** A full disk must not keep anybody from undoing. */
+  const mark = async (oldest: Images): Promise<void> => {
+    const changes = marked.map((entry, index) => ({ state: 'undoing' as const, ...(index === 0 && { body: recordToValue({ ...recordOf(entry), images: oldest }) }) })); // prettier-ignore
+    marked = await Promise.all(marked.map((entry, index) => journal.update(entry, changes[index]!).catch(() => entry)));
+  };
+  const original = recordOf(entries[0]!).images;
+  const { undone, leftBehind, failed } = await undo(netns, images, async (passing) => {
+    const oldest = new Images();
+    for (const one of [original, passing]) oldest.add(one);
+    await mark(oldest);
+  });
   if (failed.length > 0) {
+    await mark(original); // whoever removes what is in the way must not find it again
     throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, {
       code: 'ERR_TRANSACTION_UNDO',
       undone,
       leftBehind: [...leftBehind, ...failed],
     });
   }
-  if (remove) await journal.remove(marked);
+  for (const entry of marked.reverse()) {
+    for (const part of await partsOf(journal, entry)) await journal.remove(part);
+    await journal.remove(entry);
+  }
   return leftBehind;
+}
+
+/** Of all that a transaction did in a namespace, and not of something in it that stays. */
+function isWhole(entry: Entry): boolean {
+  return recordOf(entry).kept === undefined;
+}
+
+/** What stays of a transaction, with entries of its own: with that one it is undone, too. */
+async function partsOf(journal: Journal, entry: Entry): Promise<readonly Entry[]> {
+  if (!isWhole(entry)) return [];
+  return (await journal.entries({ cookie: entry.cookie })).entries.filter((one) => !isWhole(one) && recordOf(one).main === entry.id);
+}
+
+/** 'over': its transaction is, and it was for the case of a crash. */
+export type Standing = 'unfinished' | 'finished' | 'over';
+
+/**
+ * An entry depends on another one (`main`), and that one on the first of its transaction: as long as all of these are there, the transaction
+ * is unfinished. It is over at the moment at which the first one goes.
+ */
+export async function standingOf(journal: Journal, known: readonly Entry[]): Promise<(entry: Entry) => Standing> {
+  const readable = (entries: readonly Entry[]): Map<string, Entry> => new Map(entries.filter(isReadable).map((entry) => [entry.id, entry]));
+  let entries = readable(known);
+  // The first one can be another namespace's.
+  const isElsewhere = (entry: Entry): boolean => isWhole(entry) && !entries.has(recordOf(entry).main ?? entry.id);
+  if ([...entries.values()].some(isElsewhere)) entries = readable((await journal.entries()).entries);
+  return (entry) => {
+    const { main, kept } = recordOf(entry);
+    if (main === undefined) return entry.state === 'applied' ? 'finished' : 'unfinished';
+    for (let at: string | undefined = main; at !== undefined; at = recordOf(entries.get(at)!).main)
+      if (!entries.has(at)) return kept === undefined ? 'over' : entry.state === 'applied' ? 'finished' : 'unfinished';
+    return 'unfinished';
+  };
+}
+
+function isReadable(entry: Entry): boolean {
+  try {
+    recordOf(entry);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** What recovering found of one entry. */
@@ -113,75 +183,86 @@ export interface RecoverSettings {
 export async function recoverJournal(journal: Journal, { matches, finished, signal }: RecoverSettings): Promise<RecoverReport> {
   const { entries, unreadable } = await journal.entries();
   const report = { undone: [], kept: [], busy: [], dropped: [], failed: [], unreadable: [...unreadable] } as { -readonly [K in keyof RecoverReport]: RecoverReport[K] extends readonly (infer T)[] ? T[] : never }; // prettier-ignore
-  // Those that depend on another before it: as long as that one is there, they count as unfinished.
-  const records = new Map<Entry, Record>();
+  const readable: Entry[] = [];
   for (const entry of entries) {
     try {
-      records.set(entry, recordOf(entry));
+      recordOf(entry);
+      readable.push(entry);
     } catch (error) {
       report.unreadable.push({ path: entry.path, reason: (error as Error).message });
     }
   }
-  // Of a transaction over several namespaces, or with plumbings in it, the main entry decides for the others. It is undone before what it
-  // covers as well, the plumbings, and goes last: as long as it is there, the others count as unfinished.
-  const mainOf = (record: Record): Entry | undefined => entries.find(({ id }) => id === record.main);
-  const rank = ([entry, record]: readonly [Entry, Record]): number => (record.main === undefined ? 1 : entry.state === 'applied' ? 2 : 0);
-  const held = new Set<Entry>();
-  for (const [entry, record] of [...records].sort((a, b) => rank(a) - rank(b))) {
+  const standing = await standingOf(journal, readable);
+  /** The labels of a transaction are those of what stays of it. */
+  const isMeant = (entry: Entry): boolean => {
+    const main = recordOf(entry).main;
+    const parts = readable.filter((one) => recordOf(one).main === entry.id || (main !== undefined && one.id === main));
+    const labels = [entry, ...parts].map((one) => one.label).filter((one) => one !== undefined);
+    return labels.length === 0 ? matches(undefined) : labels.some(matches);
+  };
+  // What is unfinished first; of that, what others depend on comes last, and what stays of it goes with it.
+  const rank = (entry: Entry): number => (standing(entry) === 'finished' ? 3 : isWhole(entry) ? (recordOf(entry).main === undefined ? 1 : 0) : 2); // prettier-ignore
+  const groups: Entry[][] = [];
+  for (const entry of readable.sort((a, b) => rank(a) - rank(b)).filter(isMeant)) {
+    const before = standing(entry) === 'finished' && finished === 'undo' ? groups.find(([first]) => standing(first!) === 'finished' && first!.cookie === entry.cookie && first!.cookie !== undefined) : undefined; // prettier-ignore
+    if (before === undefined) groups.push([entry]);
+    else before.push(entry);
+  }
+  for (const group of groups) {
     signal?.throwIfAborted();
     await setImmediate(); // others want to run, too
-    const main = mainOf(record);
-    if (!matches(main?.label ?? entry.label)) continue;
-    const isMain = [...records.values()].some((other) => other.main === entry.id);
-    const done = await recoverOne(journal, entry, record, { finished, remove: !isMain }, report);
-    if (isMain && done) held.add(entry);
-    if (!done && main !== undefined) held.delete(main);
+    await recoverTogether(journal, group, standing(group[0]!), finished, report);
   }
-  for (const entry of held) await journal.remove(entry);
   await removeDeadLocks(journal.directory);
   return report;
 }
 
 type Report = { -readonly [K in keyof RecoverReport]: RecoverReport[K] extends readonly (infer T)[] ? T[] : never };
 
-/** Resolves whether nothing is left to do about it. */
-async function recoverOne(
+/** Entries of one namespace. */
+async function recoverTogether(
   journal: Journal,
-  entry: Entry,
-  record: Record,
-  { finished, remove }: { readonly finished: 'keep' | 'undo'; readonly remove: boolean },
+  entries: readonly Entry[],
+  standing: Standing,
+  finished: 'keep' | 'undo',
   report: Report,
-): Promise<boolean> {
-  const { label } = entry;
-  const netns = await namespaceOf(entry, record);
-  const depends = record.main !== undefined && journal.has(record.main);
-  const found: Found = {
+): Promise<void> {
+  const [first] = entries;
+  const netns = await namespaceOf(first!, recordOf(first!));
+  const found = ({ label, netns: where, state }: Entry): Found => ({
     ...(label !== undefined && { label }),
-    netns: netns?.path ?? entry.netns,
-    state: depends ? 'applying' : entry.state,
-  };
+    netns: netns?.path ?? where,
+    state: standing === 'unfinished' && state === 'applied' ? 'applying' : state,
+  });
   if (netns === undefined) {
-    if (remove) await journal.remove(entry);
-    report.dropped.push(found);
-    return true;
+    for (const entry of entries) {
+      await journal.remove(entry);
+      report.dropped.push(found(entry));
+    }
+    return;
   }
   try {
     const lock = await acquire(journal.directory, namespaceLock(netns.id), { wait: false });
     if (lock === undefined) {
-      report.busy.push(found);
-      return false;
+      report.busy.push(...entries.map(found));
+      return;
     }
     try {
-      const now = await reread(journal, entry);
-      if (now === undefined) return false; // undone by somebody meanwhile
-      const standing = standingOf(journal, now, record);
-      if (standing === 'over') await journal.remove(now);
-      else if (standing === 'finished' && finished === 'keep') report.kept.push(found);
-      else report.undone.push({ ...found, leftBehind: await undoHeld(journal, now, netns, remove) });
-      return true;
+      const there = new Map((await journal.entries({ cookie: first!.cookie })).entries.map((entry) => [entry.id, entry]));
+      // The others are undone by somebody meanwhile, or with what they are part of.
+      const now = entries.flatMap(({ id }) => there.get(id) ?? []);
+      if (now.length === 0) return;
+      if (standing === 'over') for (const entry of now) await journal.remove(entry);
+      else if (standing === 'finished' && finished === 'keep' && now.every(({ state }) => state === 'applied')) report.kept.push(...now.map(found)); // prettier-ignore
+      else {
+        const parts = (await Promise.all(now.map((entry) => partsOf(journal, entry)))).flat();
+        const leftBehind = await undoHeld(journal, now, netns);
+        // Told once, and of what has a label where there is such.
+        const told = parts.length > 0 ? parts : now;
+        report.undone.push(...told.map((entry, index) => ({ ...found(entry), leftBehind: index === 0 ? leftBehind : [] })));
+      }
     } catch (error) {
-      report.failed.push({ ...found, reason: (error as Error).message });
-      return false;
+      report.failed.push(...entries.map((entry) => ({ ...found(entry), reason: (error as Error).message })));
     } finally {
       await lock.release();
     }

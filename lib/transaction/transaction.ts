@@ -156,6 +156,8 @@ export class Work {
   readonly #label: string | undefined;
   readonly #patience: number | undefined;
   readonly #members: Member[] = [];
+  /** Whose entry was the first to be written: the others depend on it. */
+  #main: Member | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #failure: { error: unknown; step: string } | undefined;
 
@@ -239,9 +241,13 @@ export class Work {
     const known = this.#members.find((member) => isSame(member.netns, netns));
     if (known !== undefined) return known;
     const [first] = this.#members;
-    const member = new Member(netns, {
+    const member: Member = new Member(netns, {
       journal: this.#journal,
-      ...(first === undefined ? { label: this.#label } : { main: () => first.entry?.id }),
+      label: first === undefined ? this.#label : undefined,
+      main: () => {
+        if (this.#main?.entry === undefined) this.#main = member;
+        return this.#main === member ? undefined : this.#main.entry?.id;
+      },
     });
     await this.#lock(member);
     this.#members.push(member);
@@ -268,9 +274,8 @@ export class Work {
   async #undo(layer: Layer): Promise<Undone> {
     const all = { undone: [] as string[], leftBehind: [] as string[], failed: [] as string[] };
     for (const [member, images] of [...layer.images].reverse()) {
-      await member.undoing();
       try {
-        const one = await undo(member.netns, images);
+        const one = await undo(member.netns, images, (passing) => member.undoing(passing));
         for (const key of ['undone', 'leftBehind', 'failed'] as const) all[key].push(...one[key]);
       } catch (error) {
         all.failed.push((error as Error).message);
@@ -280,9 +285,10 @@ export class Work {
     return all;
   }
 
-  /** The first entry goes last: as long as it is there, the others count as unfinished. */
+  /** As long as the main entry is there, all is unfinished: in the moment in which it goes, the transaction is over. */
   async #forget(): Promise<void> {
-    for (const member of this.#members.toReversed()) await member.forget();
+    await this.#main?.forget();
+    for (const member of this.#members) await member.forget();
   }
 
   #told(error: unknown, { undone, leftBehind, failed }: Undone): unknown {
