@@ -60,11 +60,7 @@ export class Member {
    * Carries out operations, which were checked: what they touch is known, and in the journal, before the first of them. `into` gets it
    * too.
    */
-  async perform(
-    operations: readonly Operation[],
-    into: readonly Images[],
-    settings: Steps,
-  ): Promise<Performed> {
+  async perform(operations: readonly Operation[], into: readonly Images[], settings: Steps): Promise<Performed> {
     const { signal, reading, meanwhile } = settings;
     const state = settings.state ?? (await this.#read(operations));
     const chosen = choose(operations, state);

@@ -1,5 +1,4 @@
 // Undoing what is in the journal: one entry, or all that were interrupted.
-import { setImmediate } from 'node:timers/promises';
 import { TransactionError } from '../errors.js';
 import { type NetnsIdentity, locate } from '../kernel/locate.js';
 import type { Netns } from '../kernel/netns.js';
@@ -110,7 +109,7 @@ export async function recoverJournal(journal: Journal, { matches, finished, sign
   const inOrder = [...records].sort(([, a], [, b]) => Number(b.main !== undefined) - Number(a.main !== undefined));
   for (const [entry, record] of inOrder) {
     signal?.throwIfAborted();
-    await setImmediate(); // others want to run, too
+    await turn();
     const main = record.main === undefined ? undefined : entries.find(({ id }) => id === record.main);
     if (!matches(main?.label ?? entry.label)) continue;
     await recoverOne(journal, entry, record, main !== undefined, finished, report);
