@@ -2,6 +2,7 @@
 import { type Netns, attachment } from '../kernel/netns.js';
 import { Tap, type TapHolder, placeIn } from '../kernel/tap.js';
 import type { Problem } from '../primitive/host.js';
+import { localMac } from '../primitive/mac.js';
 import { type State, snapshot } from '../state/snapshot.js';
 import type { FdbRequest } from '../operation/neighbor.js';
 import type { Link } from '../wire/link.js';
@@ -78,15 +79,17 @@ function marked(state: State): readonly { readonly mark: Mark; readonly links: r
 function wiringOf(state: State, link: Link, tap: Link, bridge: Link): Wiring {
   const named = ({ name, ifindex }: Link): Wiring['tap'] => ({ name, ifindex });
   const entry = [...state.resources.values()].find(({ kind, link: one }) => kind === 'fdb' && one === tap.ifindex)?.value as FdbRequest | undefined; // prettier-ignore
+  // Without the entry the guest's MAC is not known; its absence is a problem by itself.
+  const guestMac = entry?.mac ?? '02:00:00:00:00:00';
   const info = tap.info instanceof Uint8Array ? undefined : tap.info;
   return {
     mode: 'bridge',
     link: named(link),
     tap: named(tap),
     bridge: named(bridge),
-    // Without the entry the guest's MAC is not known; its absence is a problem by itself.
-    guestMac: entry?.mac ?? '02:00:00:00:00:00',
-    linkMac: link.mac,
+    guestMac,
+    // It must be any but the guest's.
+    linkMac: link.mac === guestMac ? localMac() : link.mac,
     tapMac: tap.mac,
     mtu: tap.mtu,
     shape: { queues: 1, vnetHdr: info?.vnet_hdr === 1, offload: {} },
