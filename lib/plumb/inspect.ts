@@ -4,7 +4,6 @@ import { Tap, type TapHolder, placeIn } from '../kernel/tap.js';
 import type { Problem } from '../primitive/host.js';
 import { localMac } from '../primitive/mac.js';
 import { type State, snapshot } from '../state/snapshot.js';
-import type { FdbRequest } from '../operation/neighbor.js';
 import type { Link } from '../wire/link.js';
 import { type Mark, parseMark } from './mark.js';
 import { type Wiring, faultsOf, problemOf, wiringParts } from './wiring.js';
@@ -57,7 +56,7 @@ export async function inspect(netns: Netns): Promise<Inspection> {
       holders: await holdersOf(netns, tap),
     });
     if (link === undefined || bridge === undefined) continue;
-    problems.push(...faultsOf(wiringOf(state, link, tap, bridge), state).map(problemOf));
+    problems.push(...faultsOf(wiringOf(mark, link, tap, bridge), state).map(problemOf));
   }
   return { plumbings, problems, toString: () => told(plumbings, problems) };
 }
@@ -75,12 +74,10 @@ function marked(state: State): readonly { readonly mark: Mark; readonly links: r
   return [...found.values()];
 }
 
-/** As it must have been meant: the guest's MAC is in the bridge's table. */
-function wiringOf(state: State, link: Link, tap: Link, bridge: Link): Wiring {
+/** As it must have been meant. */
+function wiringOf({ mac }: Mark, link: Link, tap: Link, bridge: Link): Wiring {
   const named = ({ name, ifindex }: Link): Wiring['tap'] => ({ name, ifindex });
-  const entry = [...state.resources.values()].find(({ kind, link: one }) => kind === 'fdb' && one === tap.ifindex)?.value as FdbRequest | undefined; // prettier-ignore
-  // Without the entry the guest's MAC is not known; its absence is a problem by itself.
-  const guestMac = entry?.mac ?? '02:00:00:00:00:00';
+  const guestMac = mac ?? '02:00:00:00:00:00'; // somebody wrote the mark who did not know it: that it is nowhere is told
   const info = tap.info instanceof Uint8Array ? undefined : tap.info;
   return {
     mode: 'bridge',

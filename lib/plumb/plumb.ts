@@ -206,7 +206,7 @@ async function plan(netns: Netns, state: State, asked: Asked): Promise<Planned> 
     throw invalidArgument('ERR_INVALID_ARG_VALUE', `plumb: 'tap.mtu' must be at most that of '${link.name}', ${link.mtu}: longer frames would be dropped there without a word; received ${mtu}`); // prettier-ignore
   const guest = asked.guestMac === 'clone' ? link.mac : asked.guestMac === 'random' ? localMac() : asked.guestMac;
   const macs = { guest, link: guest === link.mac ? localMac() : link.mac, bridge: localMac(), tap: asked.tap.mac ?? tapMac() };
-  const mark = markOf({ mode: asked.mode, link: link.name, ...(asked.label !== undefined && { label: asked.label }) });
+  const mark = markOf({ mode: asked.mode, link: link.name, mac: guest, ...(asked.label !== undefined && { label: asked.label }) });
   const operations = planBridge({ link, addresses: addressesOf(state, link.ifindex), asked: asked.tap, names, macs, mtu, mark });
   return { link, names, macs, mtu, operations };
 }

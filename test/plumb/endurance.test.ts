@@ -40,7 +40,11 @@ await t.test(`${CYCLES} times plumbed and undone`, { timeout: 600_000 + CYCLES *
   const { first, last, resident, heap } = JSON.parse(stdout) as { first: Counts; last: Counts; resident: number[]; heap: number[] };
   // The runtime's and the addon's pools grow at need, by a few threads; one for each cycle would be as many as those.
   t.ok(last.threads <= first.threads + 4, `${first.threads} threads, and ${last.threads} at the end`);
-  t.same({ ...last, threads: 0 }, { ...first, threads: 0 }, 'no descriptor, link, address, route, journal file or lock more than after the warm-up');
+  t.same(
+    { ...last, threads: 0 },
+    { ...first, threads: 0 },
+    'no descriptor, link, address, route, journal file or lock more than after the warm-up',
+  );
   // The first third is warm-up. After it, a leak grows with every cycle: growth is how much the median of the last third is above that
   // of the second one. The heap is read after a collection, and rests within some 100 KiB: 2000 cycles of 200 bytes would be seen. What is
   // resident also grows in steps of some MiB, where the compilers and the heap take more room: in a short run such a step may be

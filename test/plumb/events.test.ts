@@ -154,11 +154,7 @@ await t.test('traffic that a filter takes away', { skip: requires('u32', 'clsact
 });
 
 /** What somebody does, what is said of it, and whether repair mends it. */
-const faults: readonly (readonly [
-  code: string,
-  script: string,
-  more?: { repaired?: false; inspect?: string | false; codes?: readonly string[] },
-])[] = [
+const faults: readonly (readonly [code: string, script: string, more?: { repaired?: false; inspect?: false }])[] = [
   ['NOT_ENSLAVED', 'ip link set eth0 nomaster'],
   ['NOT_ENSLAVED', 'ip link set tap0 nomaster'],
   ['NOT_ENSLAVED', 'ip link add other type bridge; ip link set eth0 master other'],
@@ -168,7 +164,8 @@ const faults: readonly (readonly [
   ['MAC_IS_THE_GUESTS', 'ip link set eth0 address GUEST'],
   ['MAC_IS_THE_GUESTS', 'ip link set br0 address GUEST', { repaired: false }],
   ['MAC_CHANGED', 'ip link set eth0 address 02:00:00:00:00:99', { inspect: false }],
-  ['MTU_MISMATCH', 'ip link set tap0 mtu 1300', { inspect: 'MTU_MISMATCH' }],
+  // It may have been asked for.
+  ['MTU_MISMATCH', 'ip link set tap0 mtu 1300', { inspect: false }],
   ['MTU_MISMATCH', 'ip link set eth0 mtu 1300'],
   ['ADDRESS_ON_LINK', 'ip address add 10.1.0.99/16 dev eth0'],
   ['ADDRESS_ON_LINK', 'ip address add fd00:1::99/64 dev eth0 nodad'],
@@ -179,7 +176,7 @@ const faults: readonly (readonly [
   ['TAP_GONE', 'ip link delete tap0', { repaired: false }],
   ['BRIDGE_GONE', 'ip link delete br0', { repaired: false }],
 ];
-for (const [code, script, { repaired = true, inspect: told = code } = {}] of faults) {
+for (const [code, script, { repaired = true, inspect: told = true } = {}] of faults) {
   await t.test(`${code}: ${script}`, async (t) => {
     const { pod, net } = await plumbed(t, { label: 'vm/7' });
     t.match(await inspect(pod), { plumbings: [{ label: 'vm/7', mode: 'bridge', link: 'eth0', tap: 'tap0', holders: [] }], problems: [] });
@@ -187,7 +184,7 @@ for (const [code, script, { repaired = true, inspect: told = code } = {}] of fau
     const codes = async (): Promise<string[]> => (await net.verify()).problems.map((problem) => problem.code);
     t.ok((await codes()).includes(code), String(await codes()));
     const seen = await inspect(pod);
-    if (told !== false) t.ok(seen.problems.some((problem) => problem.code === told && problem.fix !== ''), String(seen)); // prettier-ignore
+    if (told) t.ok(seen.problems.some((problem) => problem.code === code && problem.fix !== ''), String(seen)); // prettier-ignore
     const left = await net.repair();
     if (repaired) {
       t.same(left, []);
