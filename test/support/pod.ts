@@ -9,7 +9,7 @@ export interface Node {
 }
 
 /** A node with the bridge cni0, 10.1.0.1/16 and fd00:1::1/64; what it makes is closed at the end of the test. */
-export async function createNode(t: Pick<Test, 'teardown'>): Promise<Node> {
+export async function createNode(t: Pick<Test, 'teardown'>, { ipv6 = true } = {}): Promise<Node> {
   const made: Netns[] = [];
   t.teardown(async () => {
     for (const netns of made) await netns.close();
@@ -29,10 +29,10 @@ export async function createNode(t: Pick<Test, 'teardown'>): Promise<Node> {
     netns,
     async pod(number) {
       const scope = await fresh();
-      const addresses = [`10.1.${number >> 8}.${number & 255}/16`, `fd00:1::${number.toString(16)}/64`];
+      const addresses = [`10.1.${number >> 8}.${number & 255}/16`, ...(ipv6 ? [`fd00:1::${number.toString(16)}/64`] : [])];
       await createVeth(netns, `veth${number}`, { master: 'cni0', up: true, peer: { scope, name: 'eth0', addresses, up: true } });
       await addRoute(scope, { dst: 'default', via: '10.1.0.1' });
-      await addRoute(scope, { dst: '::/0', via: 'fd00:1::1' });
+      if (ipv6) await addRoute(scope, { dst: '::/0', via: 'fd00:1::1' });
       return scope;
     },
   };
