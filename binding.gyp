@@ -11,6 +11,9 @@
       "target_name": "podtap",
       "sources": [
         "native/addon.cc",
+        "native/bpf.cc",
+        "native/bpf_hook.cc",
+        "native/bpf_map.cc",
         "native/datagrams.cc",
         "native/delivery.cc",
         "native/descriptor.cc",
@@ -18,6 +21,7 @@
         "native/executor.cc",
         "native/failure.cc",
         "native/lock.cc",
+        "native/macvtap.cc",
         "native/netlink.cc",
         "native/netlink_exchange.cc",
         "native/netns.cc",

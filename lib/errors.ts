@@ -85,6 +85,21 @@ export class PodtapError extends Error {
   }
 }
 
+/** The kernel does not take an eBPF program. `log` is what its verifier says, the reason at the end; empty where it did not come to that. */
+export class BpfLoadError extends Error {
+  override readonly name = 'BpfLoadError';
+  readonly syscall = 'bpf(BPF_PROG_LOAD)';
+
+  constructor(
+    message: string,
+    readonly code: string,
+    readonly errno: number,
+    readonly log: string,
+  ) {
+    super(message);
+  }
+}
+
 /** A transaction failed, and what it had done was undone. `cause` is what failed. */
 export class TransactionError extends Error {
   override readonly name: string = 'TransactionError';

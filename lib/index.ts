@@ -1,5 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 export {
+  BpfLoadError,
   DumpInterruptedError,
   type ExtendedAck,
   NetlinkError,
@@ -10,6 +11,7 @@ export {
 } from './errors.js';
 export type { LinkRef } from './check.js';
 export type { GuestAddress, GuestNeighbor, GuestNetwork, GuestNexthop, GuestNote, GuestRoute } from './guest/network.js';
+export { Macvtap } from './kernel/macvtap.js';
 export { Netns, type NetnsRef } from './kernel/netns.js';
 export { type BpfInstruction, type PacketOptions, PacketSocket } from './kernel/packet.js';
 export { Tap, type TapFds, type TapHolder, type TapOffload } from './kernel/tap.js';
@@ -38,6 +40,7 @@ export {
   setLink,
 } from './primitive/link.js';
 export { type Problem, checkHost } from './primitive/host.js';
+export { openMacvtap } from './primitive/macvtap.js';
 export { cloneMac } from './primitive/mac.js';
 export { deleteFdb, deleteNeighbor, listFdb, listNeighbors, setFdb, setNeighbor } from './primitive/neighbor.js';
 export { openPacketSocket } from './primitive/packet.js';

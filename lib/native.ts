@@ -55,6 +55,21 @@ export interface TunInfo {
   readonly vnetHeaderSize: number; // TUNGETVNETHDRSZ; 0 without IFF_VNET_HDR
 }
 
+/** How to open a macvtap: the same, as far as its character device knows it. */
+export interface MacvtapSpec {
+  readonly ifindex: number;
+  readonly flags: number; // IFF_TAP | IFF_NO_PI, and IFF_VNET_HDR, IFF_MULTI_QUEUE
+  readonly queues: number; // each is an open(2) of its own
+  readonly vnetHeaderSize?: number;
+  readonly offload?: number;
+}
+
+/** Of a character device. */
+export interface DeviceNumber {
+  readonly major: number;
+  readonly minor: number;
+}
+
 export interface PacketSpec {
   readonly ifindex: number;
   readonly protocol: number; // ETH_P_*, host byte order
@@ -70,6 +85,65 @@ export interface SocketSpec {
   readonly address: string; // textual, without a zone
   readonly port: number; // 0 for icmp
   readonly scopeId?: number; // ifindex, for IPv6 link-local
+}
+
+/** struct bpf_insn[] and what stands around it: BPF_PROG_LOAD. */
+export interface BpfProgramSpec {
+  readonly type: number; // BPF_PROG_TYPE_*
+  readonly attachType?: number; // expected_attach_type
+  readonly name: string; // up to 15 bytes
+  readonly license: string;
+  readonly instructions: Uint8Array;
+  readonly relocations: readonly number[]; // pairs: the instruction that loads a map, and which of `maps`
+  readonly maps: readonly Descriptor[];
+}
+
+export interface BpfMapSpec {
+  readonly type: number; // BPF_MAP_TYPE_*
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly flags: number;
+  readonly name: string;
+}
+
+/** Where a program is attached: to an interface, among others (since Linux 6.6). */
+export interface BpfPlace {
+  readonly ifindex: number;
+  readonly attachType: number; // BPF_TCX_INGRESS, ...
+  readonly flags?: number; // BPF_F_BEFORE, BPF_F_AFTER, BPF_F_REPLACE; BPF_F_ID and BPF_F_LINK say what relativeId is
+  readonly relativeId?: number;
+  readonly expectedRevision?: bigint;
+}
+
+export interface BpfProgramInfo {
+  readonly id: number;
+  readonly type: number;
+  readonly name: string;
+  readonly tag: string; // of the instructions, as hexadecimal
+  readonly instructions: number; // as the kernel runs them; 0 where it may not be told
+  readonly mapIds: readonly number[];
+  readonly loadTime: bigint; // ns since boot
+  readonly runTime: bigint; // ns, while bpfEnableStatistics is held
+  readonly runCount: bigint;
+}
+
+export interface BpfMapInfo extends BpfMapSpec {
+  readonly id: number;
+}
+
+export interface BpfLinkInfo {
+  readonly id: number;
+  readonly type: number; // BPF_LINK_TYPE_*
+  readonly program: number;
+  readonly ifindex: number; // of tcx; 0: the interface is gone
+  readonly attachType: number;
+}
+
+/** How far a batch came; errno of the one at `completed`. */
+export interface BpfMapReply {
+  readonly completed: number;
+  readonly errno: number;
 }
 
 export interface NativeAddon {
@@ -117,6 +191,8 @@ export interface NativeAddon {
   netlinkOpen(netns: Descriptor, protocol: number, options: { groups?: readonly number[]; bufferSize?: number }): Promise<Descriptor>;
   /** One trip. `messages` is whole nlmsghdrs back to back; nlmsg_seq and nlmsg_pid are set by native code. Requests on one socket are run in the order of the calls. */
   netlinkRequest(socket: Descriptor, messages: Uint8Array): Promise<NetlinkReply>;
+  /** The same messages as one datagram, for nfnetlink's transactions: `completed` is 0 or all, and the replies tell which of them failed. */
+  netlinkBatch(socket: Descriptor, messages: Uint8Array): Promise<NetlinkReply>;
 
   // ---- devices
   tunOpen(netns: Descriptor, spec: TunSpec): Promise<TunInfo & { queues: Descriptor[] }>;
@@ -126,7 +202,47 @@ export interface NativeAddon {
   tunSetQueue(queue: Descriptor, attached: boolean): Promise<void>;
   /** Which device a descriptor of another process belongs to (pidfd_getfd(2), TUNGETIFF, TUNGETDEVNETNS). */
   tunOf(pid: number, fd: number): Promise<{ name: string; netnsInode: bigint }>;
+  /** ENOENT of 'openat': there is no macvtap with that index; of 'fsopen', 'fsconfig', 'fsmount': no sysfs can be mounted. */
+  macvtapFind(netns: Descriptor, ifindex: number): Promise<DeviceNumber>;
+  macvtapOpen(netns: Descriptor, spec: MacvtapSpec): Promise<TunInfo & { queues: Descriptor[] }>;
   packetOpen(netns: Descriptor, spec: PacketSpec): Promise<Descriptor>;
+
+  // ---- eBPF: bpf(2); keys and values back to back, those of maps for each CPU with the values of all CPUs, 8-byte aligned
+  bpfMapCreate(spec: BpfMapSpec): Promise<Descriptor>;
+  /** Of a key that is not there `found` is 0, and its value zeros. */
+  bpfMapGet(map: Descriptor, keys: Uint8Array): Promise<{ values: ArrayBuffer; found: ArrayBuffer }>;
+  bpfMapSet(map: Descriptor, keys: Uint8Array, values: Uint8Array, flags: number): Promise<BpfMapReply>;
+  /** `completed` counts what was there; what was not is passed over. */
+  bpfMapDelete(map: Descriptor, keys: Uint8Array): Promise<BpfMapReply>;
+  bpfMapEntries(map: Descriptor): Promise<{ keys: ArrayBuffer; values: ArrayBuffer }>;
+  bpfMapInfo(map: Descriptor): Promise<BpfMapInfo>;
+  /** Without `program` the kernel refused it: errno, and what the verifier says. */
+  bpfProgramLoad(spec: BpfProgramSpec): Promise<{ program?: Descriptor; errno: number; log: string }>;
+  bpfProgramInfo(program: Descriptor): Promise<BpfProgramInfo>;
+  /** BPF_PROG_TEST_RUN of one frame, which comes in by the namespace's loopback. */
+  bpfProgramRun(
+    netns: Descriptor,
+    program: Descriptor,
+    frame: Uint8Array,
+    repeat: number,
+  ): Promise<{ value: number; nanoseconds: number; data: ArrayBuffer }>;
+  bpfEnableStatistics(): Promise<Descriptor>; // while it is open
+  bpfOpenId(kind: 'program' | 'map' | 'link', id: number): Promise<Descriptor>;
+  bpfIds(kind: 'program' | 'map' | 'link'): Promise<readonly number[]>; // of the whole machine
+  bpfPin(object: Descriptor, path: string): Promise<void>;
+  bpfOpenPinned(path: string): Promise<Descriptor>;
+  /** BPF_PROG_ATTACH: stays until it is detached or the interface goes. */
+  bpfAttach(netns: Descriptor, place: BpfPlace, program: Descriptor, replaced?: Descriptor): Promise<void>; // BPF_F_REPLACE: `replaced`
+  bpfDetach(netns: Descriptor, place: BpfPlace, program: Descriptor): Promise<void>;
+  /** BPF_LINK_CREATE: attached while it is open somewhere, or pinned. */
+  bpfLinkCreate(netns: Descriptor, place: BpfPlace, program: Descriptor): Promise<Descriptor>;
+  bpfLinkDetach(link: Descriptor): Promise<void>;
+  bpfLinkInfo(link: Descriptor): Promise<BpfLinkInfo>;
+  /** In the order in which they run; `link` is 0 of what was attached without one. */
+  bpfHookQuery(
+    netns: Descriptor,
+    place: BpfPlace,
+  ): Promise<{ revision: bigint; attached: readonly { readonly program: number; readonly link: number }[] }>;
 
   // ---- locks
   /** flock(2) on a file of that name, which is made at need: held until it is released, or its environment or process ends. EAGAIN where somebody else has it; never waits. */

@@ -1,7 +1,9 @@
+#include "bpf.h"
 #include "datagrams.h"
 #include "descriptor.h"
 #include "environment.h"
 #include "lock.h"
+#include "macvtap.h"
 #include "netlink.h"
 #include "netns.h"
 #include "packet.h"
@@ -24,7 +26,9 @@ NAPI_MODULE_INIT() {
   podtap::DefineSocket(all);
   podtap::DefineNetlink(all);
   podtap::DefineTun(all);
+  podtap::DefineMacvtap(all);
   podtap::DefinePacket(all);
   podtap::DefineLock(all);
+  podtap::DefineBpf(all);
   return exports;
 }

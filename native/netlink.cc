@@ -1,6 +1,5 @@
 #include "netlink.h"
 
-#include <cstring>
 #include <vector>
 
 #include <sys/socket.h>
@@ -69,16 +68,7 @@ NetlinkSpec ParseSpec(const Napi::CallbackInfo& info) {
   NetlinkSpec spec;
   spec.protocol = ReadSigned(env, info[1]);
   spec.bufferSize = OptionalUnsigned(env, info[2], "bufferSize");
-  napi_value groups = Property(env, info[2], "groups");
-  std::uint32_t length = 0;
-  bool given = false;
-  if (groups == nullptr || napi_is_array(env, groups, &given) != napi_ok || !given) return spec;
-  napi_get_array_length(env, groups, &length);
-  for (std::uint32_t index = 0; index < length; ++index) {
-    napi_value group = nullptr;
-    napi_get_element(env, groups, index, &group);
-    spec.groups.push_back(ReadUnsigned(env, group));
-  }
+  spec.groups = ReadNumbers(env, Property(env, info[2], "groups"));
   return spec;
 }
 
@@ -91,7 +81,8 @@ Napi::Value NetlinkOpen(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value NetlinkRequest(const Napi::CallbackInfo& info) {
+template <NetlinkReply (NetlinkExchange::*Way)(std::span<std::byte>)>
+Napi::Value Exchange(const Napi::CallbackInfo& info) {
   const SharedFile socket = FileArgument(info, 0);
   if (!socket) return RejectedPromise(info, Failure{EBADF, "sendmsg"});
   const std::span<const std::byte> messages = ReadBytes(info.Env(), info[1]);
@@ -100,7 +91,7 @@ Napi::Value NetlinkRequest(const Napi::CallbackInfo& info) {
   return RunAsync<NetlinkReply>(
       info,
       [socket, batch = std::move(batch)](StopSignal stop) mutable -> Result<NetlinkReply> {
-        return NetlinkExchange(*socket, stop).Run(batch);
+        return (NetlinkExchange(*socket, stop).*Way)(batch);
       },
       socket);
 }
@@ -130,13 +121,8 @@ Result<UniqueFd> OpenNetlink(int protocol) {
 }
 
 napi_value ToValue(Environment&, napi_env env, NetlinkReply reply) {
-  // A copy: runtimes with a memory cage (Electron) refuse external array buffers.
-  void* data = nullptr;
-  napi_value replies = nullptr;
-  if (napi_create_arraybuffer(env, reply.replies.size(), &data, &replies) != napi_ok) return nullptr;
-  if (reply.replies.size() > 0) std::memcpy(data, reply.replies.data(), reply.replies.size());
   return ObjectMaker(env)
-      .Set("replies", replies)
+      .Set("replies", MakeBytes(env, reply.replies))
       .Set("completed", MakeUnsigned(env, reply.completed))
       .Set("errno", MakeSigned(env, reply.error))
       .Set("syscall", reply.syscall == nullptr ? MakeUndefined(env) : MakeText(env, reply.syscall))
@@ -145,7 +131,8 @@ napi_value ToValue(Environment&, napi_env env, NetlinkReply reply) {
 
 void DefineNetlink(Exports& exports) {
   exports.Define<NetlinkOpen>("netlinkOpen");
-  exports.Define<NetlinkRequest>("netlinkRequest");
+  exports.Define<Exchange<&NetlinkExchange::Run>>("netlinkRequest");
+  exports.Define<Exchange<&NetlinkExchange::RunAtOnce>>("netlinkBatch");
   exports.Define("readNetlink", ReadNetlink);
 }
 

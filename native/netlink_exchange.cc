@@ -54,6 +54,79 @@ NetlinkReply NetlinkExchange::Run(std::span<std::byte> batch) {
   return std::move(reply_);
 }
 
+NetlinkReply NetlinkExchange::RunAtOnce(std::span<std::byte> batch) {
+  std::uint32_t count = 0;
+  for (std::span<std::byte> rest = batch; !rest.empty(); ++count) {
+    rest = rest.subspan(std::min(Align(HeaderAt(rest.data())->nlmsg_len), rest.size()));
+  }
+  // So many numbers in a row, without 0 among them.
+  if (socket_.sequence + count < socket_.sequence) socket_.sequence = 0;
+  const std::uint32_t first = socket_.sequence + 1;
+  for (std::span<std::byte> rest = batch; !rest.empty();) {
+    nlmsghdr* const header = HeaderAt(rest.data());
+    header->nlmsg_seq = ++socket_.sequence;
+    header->nlmsg_pid = 0;
+    rest = rest.subspan(std::min(Align(header->nlmsg_len), rest.size()));
+  }
+  // A datagram must fit into the send buffer. Where it may not be enlarged, sendto says EMSGSIZE.
+  const int size = static_cast<int>(2 * batch.size());
+  if (setsockopt(socket_.number(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0) {
+    setsockopt(socket_.number(), SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  }
+  sockaddr_nl kernel{};
+  kernel.nl_family = AF_NETLINK;
+  if (sendto(socket_.number(), batch.data(), batch.size(), MSG_DONTWAIT, reinterpret_cast<const sockaddr*>(&kernel),
+             sizeof kernel) < 0) {
+    Broken(errno, "sendmsg");
+    return std::move(reply_);
+  }
+  for (;;) {
+    const ssize_t next = recv(socket_.number(), nullptr, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+    if (next < 0 && errno == EAGAIN) break;
+    std::byte* const into = next < 0 ? nullptr : reply_.replies.Reserve(static_cast<std::size_t>(next) + NLMSG_ALIGNTO);
+    sockaddr_nl sender{};
+    socklen_t senderLength = sizeof sender;
+    ssize_t length = -1;
+    if (into != nullptr) {
+      length = recvfrom(socket_.number(), into, static_cast<std::size_t>(next), MSG_DONTWAIT,
+                        reinterpret_cast<sockaddr*>(&sender), &senderLength);
+    } else if (next >= 0) {
+      errno = ENOMEM;
+    }
+    if (length < 0) {
+      Broken(errno, "recvmsg");
+      return std::move(reply_);
+    }
+    if (sender.nl_pid == 0 && !KeepAll(first, count, static_cast<std::size_t>(length))) return std::move(reply_);
+  }
+  reply_.completed = count;
+  return std::move(reply_);
+}
+
+/** Of `length` bytes that were just received, takes in what answers one of `count` messages, numbered from `first`. */
+bool NetlinkExchange::KeepAll(std::uint32_t first, std::uint32_t count, std::size_t length) {
+  std::byte* const bytes = reply_.replies.Reserve(length + NLMSG_ALIGNTO);
+  std::size_t kept = 0;
+  for (std::size_t position = 0; position < length;) {
+    nlmsghdr* const header = HeaderAt(bytes + position);
+    const std::size_t left = length - position;
+    if (left < sizeof *header || header->nlmsg_len < sizeof *header || header->nlmsg_len > left) {
+      Broken(EBADMSG, "recvmsg");
+      return false;
+    }
+    const std::size_t size = header->nlmsg_len;
+    if (header->nlmsg_seq - first < count) {
+      header->nlmsg_seq -= first;
+      if (kept != position) std::memmove(bytes + kept, bytes + position, size);
+      std::memset(bytes + kept + size, 0, Align(size) - size);
+      kept += Align(size);
+    }
+    position += Align(size);
+  }
+  reply_.replies.Commit(kept);
+  return true;
+}
+
 NetlinkExchange::Progress NetlinkExchange::Perform(const Request& request) {
   // 0 is what the kernel's own notifications carry.
   if (++socket_.sequence == 0) ++socket_.sequence;

@@ -32,6 +32,12 @@ class NetlinkExchange {
   /** Runs the messages one after another until one fails. */
   NetlinkReply Run(std::span<std::byte> batch);
 
+  /**
+   * Sends the messages as one datagram, as nfnetlink wants its transactions: the kernel has carried it out, and
+   * answered, by the time it is sent. `completed` is 0 or all of them: what became of them stands in the replies.
+   */
+  NetlinkReply RunAtOnce(std::span<std::byte> batch);
+
  private:
   /** What a datagram means for the request that is being answered. */
   enum class Progress { kMore, kAnswered, kRefused, kBroken };
@@ -47,6 +53,7 @@ class NetlinkExchange {
   bool Send(nlmsghdr* header);
   Progress Receive(const Request& request);
   Progress Keep(const Request& request, std::size_t length);
+  bool KeepAll(std::uint32_t first, std::uint32_t count, std::size_t length);
   Progress AwaitReadable();
   Progress Broken(int error, const char* syscall);
   void Drain();

@@ -5,10 +5,14 @@
 #include <string>
 #include <vector>
 
+#include <node_api.h>
+
 #include "failure.h"
 #include "unique_fd.h"
 
 namespace podtap {
+
+struct Environment;
 
 /** `TunSpec` of lib/native.ts. */
 struct TunSpec {
@@ -51,6 +55,8 @@ struct ForeignTun {
 
 /** Which device descriptor `number` of process `pid` belongs to; needs PTRACE_MODE_ATTACH_REALCREDS over it. */
 Result<ForeignTun> FindForeignTun(int pid, int number);
+
+napi_value ToValue(Environment& environment, napi_env env, TunDevice device);
 
 struct Exports;
 void DefineTun(Exports& exports);

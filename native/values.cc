@@ -1,5 +1,7 @@
 #include "values.h"
 
+#include <cstring>
+
 namespace podtap {
 namespace {
 
@@ -50,6 +52,27 @@ std::span<const std::byte> ReadBytes(napi_env env, napi_value value) {
   return {static_cast<const std::byte*>(data), length};
 }
 
+std::vector<std::uint32_t> ReadNumbers(napi_env env, napi_value value) {
+  std::vector<std::uint32_t> numbers;
+  std::uint32_t length = 0;
+  bool given = false;
+  if (value == nullptr || napi_is_array(env, value, &given) != napi_ok || !given) return numbers;
+  napi_get_array_length(env, value, &length);
+  for (std::uint32_t index = 0; index < length; ++index) {
+    napi_value number = nullptr;
+    napi_get_element(env, value, index, &number);
+    numbers.push_back(ReadUnsigned(env, number));
+  }
+  return numbers;
+}
+
+std::uint64_t ReadBigInt(napi_env env, napi_value value) {
+  std::uint64_t number = 0;
+  bool lossless = false;
+  if (Is(env, value, napi_bigint)) napi_get_value_bigint_uint64(env, value, &number, &lossless);
+  return number;
+}
+
 napi_value Property(napi_env env, napi_value object, const char* key) {
   napi_value value = nullptr;
   if (!Is(env, object, napi_object)) return nullptr;
@@ -96,6 +119,23 @@ napi_value MakeBigInt(napi_env env, std::uint64_t number) {
 napi_value MakeUndefined(napi_env env) {
   napi_value value = nullptr;
   napi_get_undefined(env, &value);
+  return value;
+}
+
+napi_value MakeBytes(napi_env env, const Buffer& buffer) {
+  void* data = nullptr;
+  napi_value value = nullptr;
+  if (napi_create_arraybuffer(env, buffer.size(), &data, &value) != napi_ok) return nullptr;
+  if (buffer.size() > 0) std::memcpy(data, buffer.data(), buffer.size());
+  return value;
+}
+
+napi_value MakeNumbers(napi_env env, const std::vector<std::uint32_t>& numbers) {
+  napi_value value = nullptr;
+  if (napi_create_array_with_length(env, numbers.size(), &value) != napi_ok) return nullptr;
+  for (std::uint32_t index = 0; index < numbers.size(); ++index) {
+    if (napi_set_element(env, value, index, MakeUnsigned(env, numbers[index])) != napi_ok) return nullptr;
+  }
   return value;
 }
 

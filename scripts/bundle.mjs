@@ -15,11 +15,12 @@ const { metafile } = await build({
     index: 'dist/lib/index.js',
     guest: 'dist/lib/guest/index.js',
     lab: 'dist/lib/lab/index.js',
+    overlay: 'dist/lib/overlay/index.js',
     unprivileged: 'dist/lib/lab/unprivileged.js',
   },
   outdir: output,
   bundle: true,
-  splitting: true, // so that podtap, podtap/guest and podtap/lab have the same classes
+  splitting: true, // so that podtap, podtap/guest, podtap/lab and podtap/overlay have the same classes
   chunkNames: 'shared-[hash]',
   external: ['bindings'], // only require()d, when the addon is loaded
   platform: 'node',

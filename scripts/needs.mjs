@@ -26,6 +26,10 @@ export const needs = {
     program('setpriv', 'util-linux'),
     program('mount', 'mount'),
     program('nft', 'nftables'),
+    program('openssl', 'openssl'),
+    program('etcd', 'etcd-server'), // Debian starts it as a service too, which the tests neither use nor disturb
+    // Compiles native/bpf again, to be compared with what is committed.
+    program('clang', 'clang'),
   ],
   // Guests, monitors and what reads guests' configuration: tests that want one are skipped where it is not.
   guests: [
@@ -43,6 +47,7 @@ export const needs = {
     program('cloud-init', 'cloud-init'),
   ],
   cmake: [program('cmake', 'cmake')],
+  bpf: [program('clang', 'clang')],
 };
 
 /**

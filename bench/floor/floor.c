@@ -37,6 +37,7 @@ static const struct {
   {"echo", echo_frames},
   {"burst", burst},
   {"churn", churn},
+  {"overlay", overlay},
 };
 
 int netlink_socket;

@@ -1,7 +1,7 @@
 // Requests to rtnetlink, and what came of them.
 import { channel } from 'node:diagnostics_channel';
 import { DumpInterruptedError, NetlinkError } from '../errors.js';
-import { type Descriptor, native } from '../native.js';
+import { type Descriptor, type NetlinkReply, native } from '../native.js';
 import { Bytes } from '../wire/bytes.js';
 import { describe } from '../wire/describe.js';
 import { errnoCode, errnoMessage } from '../wire/errno.js';
@@ -53,6 +53,18 @@ export async function requestAndDump(
   return { dumped: answers.map((messages) => ({ from, messages })), interrupted };
 }
 
+/**
+ * Sends messages as one datagram, which the kernel carries out wholly or not at all: nfnetlink's transactions. What was answered
+ * beyond acknowledgements, by message (NLM_F_ECHO).
+ * @throws NetlinkError with `index` saying which message it is that cannot be; the first of several
+ */
+export async function batch(socket: Descriptor, messages: readonly Uint8Array[], signal?: AbortSignal): Promise<readonly Answer[]> {
+  const answers = messages.map((): Message[] => []);
+  const send = (bytes: Uint8Array): Promise<NetlinkReply> => native().netlinkBatch(socket, bytes);
+  const { from } = await trip(socket, messages, (message) => answers[message.sequence]?.push(message), signal, send);
+  return answers.map((found) => ({ from, messages: found }));
+}
+
 /** A dump that changed while it was read is read again; more often than this, and the table never rests. */
 const DUMP_ATTEMPTS = 10;
 
@@ -87,23 +99,40 @@ export async function dumps(socket: Descriptor, requests: readonly Uint8Array[],
 
 type Visit = (message: Message, from: Bytes) => void;
 
-async function trip(socket: Descriptor, requests: readonly Uint8Array[], visit: Visit, signal: AbortSignal | undefined): Promise<Trip> {
+/** `atOnce`: as one datagram, of which a part cannot be sent. */
+async function trip(
+  socket: Descriptor,
+  requests: readonly Uint8Array[],
+  visit: Visit,
+  signal: AbortSignal | undefined,
+  atOnce?: (bytes: Uint8Array) => Promise<NetlinkReply>,
+): Promise<Trip> {
   const fate = gate?.(requests.map(nameOf));
-  if (fate === undefined) return exchange(socket, requests, visit, signal);
+  if (fate === undefined) return exchange(socket, requests, visit, signal, atOnce);
   const { at, how, errno } = fate;
   const hit = requests[at]!;
-  if (at > 0) await exchange(socket, requests.slice(0, at), visit, signal);
+  if (atOnce !== undefined && how === 'lost') {
+    await exchange(socket, requests, () => undefined, signal, atOnce).catch(() => undefined);
+    throw transportError(hit, at, errno, 'recvmsg');
+  }
+  if (at > 0 && atOnce === undefined) await exchange(socket, requests.slice(0, at), visit, signal);
   if (how === 'killed') return die();
   if (how === 'refused') throw refusal(hit, at, { errno });
   await exchange(socket, [hit], () => undefined, signal).catch(() => undefined);
   throw transportError(hit, at, errno, 'recvmsg');
 }
 
-async function exchange(socket: Descriptor, requests: readonly Uint8Array[], visit: Visit, signal: AbortSignal | undefined): Promise<Trip> {
+async function exchange(
+  socket: Descriptor,
+  requests: readonly Uint8Array[],
+  visit: Visit,
+  signal: AbortSignal | undefined,
+  send = (bytes: Uint8Array): Promise<NetlinkReply> => native().netlinkRequest(socket, bytes),
+): Promise<Trip> {
   signal?.throwIfAborted();
   const messages = requests.length === 1 ? requests[0]! : concatenate(requests);
   const started = performance.now();
-  const { replies, completed, errno, syscall } = await system(native().netlinkRequest(socket, messages));
+  const { replies, completed, errno, syscall } = await system(send(messages));
   const from = new Bytes(replies);
   if (trace.hasSubscribers) trace.publish({ messages, replies: from.u8, milliseconds: performance.now() - started });
   if (debug) process.stderr.write(`${describe(messages)}\n${describe(from.u8)}\n`);

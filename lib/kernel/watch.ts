@@ -5,28 +5,29 @@ import { Bytes } from '../wire/bytes.js';
 import { AF_BRIDGE, AF_UNSPEC, NETLINK_ROUTE } from '../wire/constants.js';
 import { type Link, RTM_DELLINK, RTM_NEWLINK, decodeLink } from '../wire/link.js';
 import { type Message, eachMessage } from '../wire/message.js';
-import { type Neighbor, RTM_DELNEIGH, RTM_NEWNEIGH, decodeNeighbor } from '../wire/neighbor.js';
+import { type FdbEntry, type Neighbor, RTM_DELNEIGH, RTM_NEWNEIGH, decodeFdb, decodeNeighbor } from '../wire/neighbor.js';
 import { type Route, RTM_DELROUTE, RTM_NEWROUTE, decodeRoute } from '../wire/route.js';
 import { type Rule, RTM_DELRULE, RTM_NEWRULE, decodeRule } from '../wire/rule.js';
 import { type Scope, attachment } from './netns.js';
 import { batches, failure } from './queue.js';
 import { system } from './system.js';
 
-export type WatchGroup = 'link' | 'address' | 'route' | 'neighbor' | 'rule';
-export type WatchedObject = Link | Address | Route | Neighbor | Rule;
+export type WatchGroup = 'link' | 'address' | 'route' | 'neighbor' | 'rule' | 'fdb';
+export type WatchedObject = Link | Address | Route | Neighbor | Rule | FdbEntry;
 
 export type Change =
   | { readonly type: 'new' | 'deleted'; readonly object: WatchedObject }
   /** The socket's buffer was full: changes were lost. What was still in it has been dropped, as older than what is to be read now. */
   | { readonly type: 'overrun' };
 
-/** RTNLGRP_*: uapi/linux/rtnetlink.h. */
+/** RTNLGRP_*: uapi/linux/rtnetlink.h. Forwarding entries come in the neighbours' group. */
 const groupNumbers: Readonly<Record<WatchGroup, readonly number[]>> = {
   link: [1],
   neighbor: [3],
   address: [5, 9],
   route: [7, 11],
   rule: [8, 19],
+  fdb: [3],
 };
 
 const [EBADF, EAGAIN, ENOBUFS] = [9, 11, 105];
@@ -44,7 +45,7 @@ export async function subscribe(
   groups: readonly WatchGroup[],
   options: { bufferSize?: number | undefined; signal?: AbortSignal | undefined },
 ): Promise<Subscription> {
-  const joined = groups.flatMap((group) => groupNumbers[group]);
+  const joined = [...new Set(groups.flatMap((group) => groupNumbers[group]))];
   const socket = await system(
     native().netlinkOpen(attachment(scope).netns, NETLINK_ROUTE, { groups: joined, bufferSize: options.bufferSize ?? BUFFER_BYTES }),
   );
@@ -60,7 +61,7 @@ export async function subscribe(
       } else if (errno !== 0) {
         throw failure(errno, 'recv');
       } else {
-        yield* decodeChanges(Bytes.copy(bytes));
+        yield* decodeChanges(Bytes.copy(bytes), groups);
       }
     }
   }
@@ -75,16 +76,16 @@ function drain(socket: Parameters<typeof batches>[0][number]): void {
 }
 
 /** The kernel's datagrams are whole messages, each a multiple of 4 bytes long, so that a batch of them reads as one. */
-function decodeChanges(from: Bytes): Change[] {
+function decodeChanges(from: Bytes, groups: readonly WatchGroup[]): Change[] {
   const changes: Change[] = [];
   eachMessage(from, from.u8.length, (message) => {
-    const change = decodeChange(from, message);
+    const change = decodeChange(from, message, groups);
     if (change !== undefined) changes.push(change);
   });
   return changes;
 }
 
-function decodeChange(from: Bytes, message: Message): Change | undefined {
+function decodeChange(from: Bytes, message: Message, groups: readonly WatchGroup[]): Change | undefined {
   // Bridges tell of their ports in messages of the same types, which are no news of the link or neighbour itself:
   // their RTM_DELLINK says that a port has left, not that the link is gone.
   const family = from.u8[message.start];
@@ -101,10 +102,14 @@ function decodeChange(from: Bytes, message: Message): Change | undefined {
     case RTM_DELROUTE:
       return { type: message.type === RTM_NEWROUTE ? 'new' : 'deleted', object: decodeRoute(from, message) };
     case RTM_NEWNEIGH:
-    case RTM_DELNEIGH:
-      return family === AF_BRIDGE
-        ? undefined
-        : { type: message.type === RTM_NEWNEIGH ? 'new' : 'deleted', object: decodeNeighbor(from, message) };
+    case RTM_DELNEIGH: {
+      const isFdb = family === AF_BRIDGE;
+      if (!groups.includes(isFdb ? 'fdb' : 'neighbor')) return undefined;
+      return {
+        type: message.type === RTM_NEWNEIGH ? 'new' : 'deleted',
+        object: isFdb ? decodeFdb(from, message) : decodeNeighbor(from, message),
+      };
+    }
     case RTM_NEWRULE:
     case RTM_DELRULE:
       return { type: message.type === RTM_NEWRULE ? 'new' : 'deleted', object: decodeRule(from, message) };

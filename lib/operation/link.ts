@@ -327,9 +327,10 @@ function touchLink({ link, change }: LinkSet, on: Touching): void {
     return touchMaster(settings.master, on);
   }
   const now = on.state.links.get(index);
-  for (const [name, value] of Object.entries<Value>(settings))
+  for (const [name, value] of Object.entries(settings))
     if (value !== undefined) on.will(keys.setting(index, name), name === 'master' ? masterIndex(settings.master!, on) : value);
-  for (const [name, value] of Object.entries(port ?? {})) if (value !== undefined) on.will(keys.setting(index, `port/${name}`), value);
+  for (const [name, value] of Object.entries((port ?? {}) as Readonly<Record<string, Value>>))
+    if (value !== undefined) on.will(keys.setting(index, `port/${name}`), value);
 
   const { mac, mtu, up, arp, master } = settings;
   // The kernel flushes the neighbours of an interface whose address changes, permanent ones too.

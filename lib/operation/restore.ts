@@ -64,7 +64,7 @@ export class Target {
     ];
     // With the addresses come routes, and others could not be there before them.
     if (links.early.length + sysctls.length + addresses.length > 0) return { operations: first, waiting: false };
-    const { operations, waiting } = this.#routes(state, now, patient);
+    const { operations, waiting } = this.#routes(state, now);
     const last = (operations.length === 0 && !waiting) || !patient ? [...this.#flags(state, now), ...links.late] : [];
     const all = [...first, ...operations, ...last];
     return { operations: all, waiting: waiting && all.length === 0 };
@@ -141,7 +141,7 @@ export class Target {
     return operations;
   }
 
-  #routes(state: State, now: number, patient: boolean): { operations: Operation[]; waiting: boolean } {
+  #routes(state: State, now: number): { operations: Operation[]; waiting: boolean } {
     const groups: Operation[][] = [];
     const remove: Operation[] = [];
     let waiting = false;

@@ -1,4 +1,5 @@
 // snapshot -> plan -> apply -> verify: the whole job, or nothing.
+import { randomBytes } from '../random.js';
 import { readFile } from 'node:fs/promises';
 import { inspect } from 'node:util';
 import { PlumbError, PodtapError, invalidArgument } from '../errors.js';
@@ -35,8 +36,10 @@ import { Plumbing, busyTap } from './plumbing.js';
 import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
 import { type Wiring, faultsOf } from './wiring.js';
 
-/** What is read before anything is changed, and again afterwards. */
-const parts: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy', 'fdb'];
+/** What is read before anything is changed. */
+const parts: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy'];
+/** Of what the changes touch, and of what they make. */
+const partsAfter: readonly Part[] = ['address', 'route', 'neighbor', 'proxy', 'fdb'];
 
 /**
  * Gives the place of a pod's interface to a guest: makes a TAP, joins it with the interface, and tells what the guest must be told. The guest
@@ -168,8 +171,8 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const { link, names, macs, mtu, operations } = await plan(tx.netns, state, asked);
   let guest: GuestNetwork | undefined;
   const meanwhile = (): void => void (guest = guestFor(state, link, { asked, resolv, mac: macs.guest, mtu, tap: names.tap }));
-  const performed = await tx[applies](operations, { signal, state, reading: new Reading(new Set(parts)), meanwhile });
-  const after = performed.after ?? (await snapshot(tx, new Set(parts)));
+  const performed = await tx[applies](operations, { signal, state, reading: new Reading(new Set(partsAfter)), meanwhile });
+  const after = performed.after ?? (await snapshot(tx, new Set(partsAfter)));
   const made = (name: string): { name: string; ifindex: number } => ({ name, ifindex: after.link(name)?.ifindex ?? 0 });
   const { queues, vnetHdr, offload, attach } = asked.tap;
   const wiring: Wiring = {
@@ -226,7 +229,7 @@ function freeName(state: State, prefix: string): string {
 
 /** Locally administered, and of all such MACs the highest: a bridge takes the lowest of its ports'. */
 function tapMac(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  const bytes = randomBytes(6);
   bytes[0] = 0xfe;
   return formatMac(bytes, 0, 6);
 }
@@ -291,7 +294,7 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
     if (unfinished) await undoHeld(journal, entry, netns);
     else if (record !== undefined && isMeant(record, asked)) {
       // What a monitor had open is no more: that one is over, and this is another.
-      if (faultsOf(record.wiring, await snapshot(netns, new Set(parts))).some(({ code }) => code.endsWith('_GONE'))) {
+      if (faultsOf(record.wiring, await snapshot(netns, new Set(partsAfter))).some(({ code }) => code.endsWith('_GONE'))) {
         await undoHeld(journal, entry, netns);
         continue;
       }

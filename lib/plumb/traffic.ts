@@ -1,4 +1,5 @@
 // Whether frames cross, tried with frames of our own: EtherType 0x88b5, for experiments on one's own network (IEEE 802, 9.2.4).
+import { randomBytes } from '../random.js';
 import type { Netns } from '../kernel/netns.js';
 import { type BpfInstruction, PacketSocket } from '../kernel/packet.js';
 import { Tap, placeIn } from '../kernel/tap.js';
@@ -25,9 +26,9 @@ export async function traffic(
   await using inside = await PacketSocket.open(netns, bridge.ifindex, { protocol: 0 });
   // What leaves is seen by sockets of all protocols alone (packet(7)); the filter drops the rest.
   await using outside = await PacketSocket.open(netns, link.ifindex, { filter: ofType(LOCAL_EXPERIMENTAL) });
-  const token = crypto.getRandomValues(new Uint8Array(16));
-  const nobody = formatMac(Uint8Array.of(0x02, ...crypto.getRandomValues(new Uint8Array(5))), 0, 6);
-  // Not AbortSignal.any() of an AbortSignal.timeout(): nobody holds that one, and collected as garbage it never fires (Node.js 20 to 24).
+  const token = randomBytes(16);
+  const nobody = formatMac(Uint8Array.of(0x02, ...randomBytes(5)), 0, 6);
+  // Not AbortSignal.any() of an AbortSignal.timeout(): nobody holds that one, and collected as garbage it never fires (Node.js 20).
   const stop = new AbortController();
   const { signal: late } = stop;
   const timer = setTimeout(() => stop.abort(), LONGEST_WAY);

@@ -1,8 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { check, instance, optional } from '../check.js';
 import { NetlinkError, PodtapError, UnsupportedError } from '../errors.js';
+import { attachTcx, loadProgram } from '../kernel/bpf.js';
+import { findLink } from '../kernel/link.js';
 import { request } from '../kernel/netlink.js';
 import { Netns, attachment } from '../kernel/netns.js';
+import { changeNft } from '../kernel/nft.js';
 import { tunFeatures } from '../kernel/tap.js';
 import type { Operation } from '../operation/kinds.js';
 import { run } from '../operation/run.js';
@@ -96,6 +99,7 @@ export async function checkHost(
         features[name] = lacks === undefined;
         if (lacks !== undefined && needed.has(name)) problems.push({ code: `NO_${name.toUpperCase()}`, ...lacks });
       }
+      Object.assign(features, await tryBpf(scratch), { nftables: await tryNft(scratch) });
     } finally {
       await scratch.close();
     }
@@ -122,6 +126,39 @@ async function tryOut(scratch: Netns, operation: Operation): Promise<Omit<Proble
     if (error instanceof UnsupportedError) return { message: error.message, fix: `load the module, or use a kernel with ${error.config}` };
     // What it stands on is missing, and has been told as such.
     if (error instanceof NetlinkError || error instanceof PodtapError) return { message: error.message, fix: 'see the other problems' };
+    throw error;
+  }
+}
+
+/** bpf: programs can be loaded; tcx: and attached without a qdisc (else by cls_bpf, where there is clsact). No problem where not: other datapaths need neither. */
+async function tryBpf(scratch: Netns): Promise<{ bpf: boolean; tcx: boolean }> {
+  const missing = (error: unknown): undefined => {
+    if (!(error instanceof UnsupportedError || error instanceof PodtapError)) throw error;
+    return undefined;
+  };
+  const instructions = Uint8Array.of(0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x95, 0, 0, 0, 0, 0, 0, 0); // r0 = -1; exit
+  const program = await loadProgram('probe', { instructions }).catch(missing);
+  const lower = await findLink(scratch, LOWER);
+  if (program === undefined || lower === undefined) return { bpf: program !== undefined, tcx: false };
+  try {
+    const attached = attachTcx(scratch, { ifindex: lower.ifindex, direction: 'ingress' }, program).then(() => true);
+    return { bpf: true, tcx: (await attached.catch(missing)) ?? false };
+  } finally {
+    await program.close();
+  }
+}
+
+/** Tables of devices' families too. */
+async function tryNft(scratch: Netns): Promise<boolean> {
+  const hook = { name: 'ingress', priority: 0, devices: [LOWER] };
+  try {
+    await changeNft(scratch, [
+      { create: { table: { family: 'netdev', name: 'probe' } } },
+      { create: { chain: { family: 'netdev', table: 'probe', name: 'probe', hook } } },
+    ]);
+    return true;
+  } catch (error) {
+    if (error instanceof UnsupportedError || error instanceof NetlinkError || error instanceof PodtapError) return false;
     throw error;
   }
 }

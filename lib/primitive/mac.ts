@@ -1,3 +1,4 @@
+import { randomBytes } from '../random.js';
 import { type LinkRef, check, interfaceMac, linkRef, optional, options } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { findLink, noLink } from '../kernel/link.js';
@@ -10,7 +11,7 @@ import type { Scope } from './scope.js';
 
 /** A fresh MAC that no vendor gave out: locally administered (bit 1 of the first byte), unicast (bit 0 clear). IEEE 802, 8.4. */
 export function localMac(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  const bytes = randomBytes(6);
   bytes[0] = (bytes[0]! & 0xfc) | 0x02;
   // A MAC of a TAP begins with 0xfe, so that a bridge never takes it for its own: keep those apart.
   if (bytes[0] === 0xfe) bytes[0] = 0x02;

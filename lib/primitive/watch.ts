@@ -3,7 +3,7 @@ import { abortSignal, array, boolean, check, integer, oneOf, optional, options }
 import { type WatchGroup, type WatchedObject, subscribe } from '../kernel/watch.js';
 import { listAddresses } from './address.js';
 import { listLinks } from './link.js';
-import { listNeighbors } from './neighbor.js';
+import { listFdb, listNeighbors } from './neighbor.js';
 import { listRoutes } from './route.js';
 import { listRules } from './rule.js';
 import type { Scope } from './scope.js';
@@ -18,7 +18,7 @@ export type KernelEvent =
   | { readonly type: 'snapshot'; readonly objects: readonly WatchedObject[] };
 
 export interface WatchOptions {
-  /** Default: all of them. */
+  /** Default: all of them but 'fdb', the forwarding entries of bridges and VXLANs, which come and go with the traffic. */
   readonly groups?: readonly WatchGroup[];
   /** A snapshot first, and a fresh one after each overrun: with it, a table that is kept is never wrong for longer than that. Default false. */
   readonly resync?: boolean;
@@ -29,9 +29,9 @@ export interface WatchOptions {
 
 const RESYNC_PAUSE_MILLISECONDS = 10;
 
-const allGroups = ['link', 'address', 'route', 'neighbor', 'rule'] as const;
+const defaultGroups = ['link', 'address', 'route', 'neighbor', 'rule'] as const;
 const schema = options({
-  groups: optional(array(oneOf(...allGroups))),
+  groups: optional(array(oneOf(...defaultGroups, 'fdb'))),
   resync: optional(boolean),
   bufferSize: optional(integer(1, 0x7fffffff)),
   signal: optional(abortSignal),
@@ -43,6 +43,7 @@ const readers: Readonly<Record<WatchGroup, (scope: Scope) => Promise<readonly Wa
   route: (scope) => listRoutes(scope, { table: 'all' }),
   neighbor: (scope) => listNeighbors(scope),
   rule: (scope) => listRules(scope),
+  fdb: (scope) => listFdb(scope),
 };
 
 /**
@@ -54,7 +55,7 @@ const readers: Readonly<Record<WatchGroup, (scope: Scope) => Promise<readonly Wa
  * @example for await (const event of watch(pod, { groups: ['link'], resync: true, signal })) ...
  */
 export async function* watch(scope: Scope, settings: WatchOptions = {}): AsyncGenerator<KernelEvent, void, undefined> {
-  const { groups = allGroups, resync = false, bufferSize, signal } = check(schema, settings, 'watch');
+  const { groups = defaultGroups, resync = false, bufferSize, signal } = check(schema, settings, 'watch');
   const subscription = await subscribe(scope, groups, { bufferSize, signal });
   const snapshot = async (): Promise<KernelEvent> => {
     for (;;) {

@@ -19,6 +19,7 @@ export function reconcile(images: Images, state: State): Reconciled {
   const made: number[] = [];
   const leftBehind: string[] = [];
   const lost = new Set<number>();
+  const sources = lostSources(images, state);
   for (const [key, image] of images.touched) {
     const now = state.get(key);
     const index = linkOfKey(key);
@@ -35,6 +36,13 @@ export function reconcile(images: Images, state: State): Reconciled {
       continue;
     }
     if (same(now, image.before)) continue;
+    // It was no port. Now it is another bridge's, whose business its settings as one are: that it is, is told of `master`.
+    if (isOfPort(key) && image.before === undefined) continue;
+    const { src } = (kindOfKey(key) === 'route' ? (image.before ?? {}) : {}) as { src?: string };
+    if (src !== undefined && sources.has(src)) {
+      leftBehind.push(`${describe(key, state)} is ${told(now)}, and cannot have its source address ${src} again, which is gone with its interface`); // prettier-ignore
+      continue;
+    }
     if (isOf(image, now)) wants.set(key, image.before);
     else
       leftBehind.push(`${describe(key, state)} is ${told(now)}, and was ${told(image.before)} before podtap made it ${afterText(image)}`);
@@ -43,6 +51,20 @@ export function reconcile(images: Images, state: State): Reconciled {
     for (const key of state.resources.keys())
       if (key.startsWith(prefix) && !known.includes(key) && !images.touched.has(key)) wants.set(key, undefined);
   return { wants, made, leftBehind };
+}
+
+/** Addresses of interfaces that are gone, which are nowhere else: the kernel lets no route come from them. */
+function lostSources(images: Images, state: State): ReadonlySet<string> {
+  const bare = (value: Value): string => (value as unknown as { address: string }).address.replace(/\/.*/, '');
+  const found = new Set<string>();
+  for (const [key, { before }] of images.touched)
+    if (kindOfKey(key) === 'address' && before !== undefined && !state.links.has(linkOfKey(key)!)) found.add(bare(before));
+  for (const { kind, value } of state.resources.values()) if (kind === 'address') found.delete(bare(value));
+  return found;
+}
+
+function isOfPort(key: string): boolean {
+  return kindOfKey(key) === 'setting' && key.includes('/port/');
 }
 
 function isOf({ after }: Image, now: Value): boolean {

@@ -1,6 +1,5 @@
 // The journal: a file for each transaction, from before its first change until it is undone, so that another process can undo it
 // after a crash. It knows nothing of what it keeps.
-import { randomBytes } from 'node:crypto';
 import {
   type Stats,
   closeSync,
@@ -18,6 +17,7 @@ import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { abortSignal, check, optional, options } from '../check.js';
 import { PodtapError } from '../errors.js';
+import { randomHex } from '../random.js';
 import { readBootId } from '../kernel/netns.js';
 import { turn } from '../kernel/turn.js';
 import { journalDirectory } from './directory.js';
@@ -105,7 +105,7 @@ export class Journal {
   async write(entry: NewEntry, opts: { readonly signal?: AbortSignal | undefined } = {}): Promise<Entry> {
     const { bootId, cookie, netns, label, state = 'applying', body } = check(newEntry, entry, 'journal.write');
     const { signal } = check(settings, opts, 'journal.write');
-    const id = randomBytes(8).toString('hex');
+    const id = randomHex(8);
     const written: Head = { format: FORMAT, id, bootId, cookie, netns, label, state, created: Date.now() };
     const bytes = encode(written, body);
     if (label === undefined) {
@@ -310,7 +310,7 @@ const TEMPORARY_NAME = /^tmp-(\d{1,10})-[0-9a-f]{16}$/;
 const LONGEST_WRITE = 600_000;
 
 function temporaryName(): string {
-  return `tmp-${process.pid}-${randomBytes(8).toString('hex')}`;
+  return `tmp-${process.pid}-${randomHex(8)}`;
 }
 
 function isAlive(pid: number): boolean {

@@ -1,4 +1,5 @@
 // One namespace in a transaction: its lock, its entry in the journal, and everything that was touched there.
+import { randomNumber } from '../random.js';
 import { PodtapError } from '../errors.js';
 import type { Netns } from '../kernel/netns.js';
 import { type Operation, kindOf } from '../operation/kinds.js';
@@ -165,7 +166,7 @@ function choose(operations: readonly Operation[], state: State): readonly Operat
   const choice: Choice = {
     index: () => {
       let index: number;
-      do index = FIRST_INDEX + (crypto.getRandomValues(new Uint32Array(1))[0]! % INDEXES);
+      do index = FIRST_INDEX + (randomNumber() % INDEXES);
       while (indexes.has(index));
       indexes.add(index);
       return index;

@@ -1,4 +1,5 @@
 // Getting back to what was, whoever asks for it: an error, an abort, undo() in another process, recover() after a crash.
+import { randomNumber } from '../random.js';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NetlinkError } from '../errors.js';
 import { announce } from '../kernel/announce.js';
@@ -144,7 +145,7 @@ async function deleteLinks(netns: Netns, made: readonly number[], state: State):
 function together(links: readonly number[], state: State): Operation[] {
   const taken = new Set([...state.links.values()].map((link) => link.group));
   let group: number;
-  do group = crypto.getRandomValues(new Uint32Array(1))[0]!;
+  do group = randomNumber();
   while (group === 0 || taken.has(group));
   return [...links.map((link): Operation => ({ op: 'link.set', link, change: { group } })), { op: 'link.deleteGroup', group }];
 }

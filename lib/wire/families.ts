@@ -6,6 +6,7 @@ import { bridgePortFamily, linkFamily, linkRequestFamily } from './link.js';
 import { type AnyFamily, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, NLM_F_REQUEST } from './message.js';
 import { neighborFamily } from './neighbor.js';
 import { routeFamily } from './route.js';
+import { chainFamily, elementsFamily, generationFamily, ruleFamily as nftRuleFamily, setFamily, tableFamily } from './nft/message.js';
 import { ruleFamily } from './rule.js';
 import { filterFamily, qdiscFamily } from './tc.js';
 
@@ -26,6 +27,16 @@ const neighbor = { family: neighborFamily as unknown as AnyFamily };
 const qdisc = { family: qdiscFamily as unknown as AnyFamily };
 const filter = { family: filterFamily as unknown as AnyFamily };
 const rule = { family: ruleFamily as unknown as AnyFamily };
+
+/** Three types each. */
+function nftables(kinds: Readonly<Record<string, unknown>>): Record<number, MessageKind> {
+  const types = Object.entries(kinds).flatMap(([name, family], index) =>
+    ['NEW', 'GET', 'DEL'].map(
+      (verb, at) => [0x0a00 + 3 * index + at, { name: `NFT_MSG_${verb}${name}`, family: family as AnyFamily }] as const,
+    ),
+  );
+  return Object.fromEntries(types);
+}
 
 export const messageKinds: Readonly<Record<number, MessageKind>> = {
   1: { name: 'NLMSG_NOOP' },
@@ -76,6 +87,11 @@ export const messageKinds: Readonly<Record<number, MessageKind>> = {
   106: { name: 'RTM_GETNEXTHOP' },
   108: { name: 'RTM_NEWLINKPROP', ...link },
   109: { name: 'RTM_DELLINKPROP', ...link },
+  // NETLINK_NETFILTER: the number of the subsystem, nf_tables, in the upper byte. The two that begin and end a batch have numbers of
+  // rtnetlink's (16, 17).
+  ...nftables({ TABLE: tableFamily, CHAIN: chainFamily, RULE: nftRuleFamily, SET: setFamily, SETELEM: elementsFamily }),
+  0x0a0f: { name: 'NFT_MSG_NEWGEN', family: generationFamily },
+  0x0a10: { name: 'NFT_MSG_GETGEN', family: generationFamily },
 };
 
 /** 'RTM_NEWLINK'; a number without a name: 'RTM_120'. */

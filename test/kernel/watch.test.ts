@@ -1,4 +1,4 @@
-import { type Address, type KernelEvent, type Link, Netns, type Neighbor, type Route, type Rule, type WatchOptions, addAddress, addRoute, addRule, bridgeEnslave, createLink, createVeth, deleteAddress, deleteLink, deleteNeighbor, deleteRoute, deleteRule, getLink, listAddresses, listLinks, setLink, setNeighbor, setSysctl, watch } from 'podtap'; // prettier-ignore
+import { type Address, type FdbEntry, type KernelEvent, type Link, Netns, type Neighbor, type Route, type Rule, type WatchOptions, addAddress, addRoute, addRule, bridgeEnslave, createLink, createVeth, deleteAddress, deleteLink, deleteNeighbor, deleteRoute, deleteRule, getLink, listAddresses, listLinks, setLink, setNeighbor, setSysctl, watch } from 'podtap'; // prettier-ignore
 import t, { type Test } from 'tap';
 import { attachment } from '../../lib/kernel/netns.js';
 import { request } from '../../lib/kernel/netlink.js';
@@ -335,6 +335,20 @@ await t.test('bridges tell of their ports in messages that are no news of links'
   const view = ({ name, kind, master, up }: Link): string => `${name} ${kind} ${master} ${up}`;
   t.same([...links.values()].map(view).sort(), (await listLinks(netns)).map(view).sort());
   t.equal((await getLink(netns, 'v0'))!.master, undefined);
+});
+
+await t.test('forwarding entries, where they are asked for', async (t) => {
+  const fdb = (netns: Netns, line: string): string => inside(netns, `bridge fdb ${line} 02:00:00:00:00:77 dev v0 master static`);
+  const work = async (netns: Netns): Promise<void> => {
+    await createVeth(netns, 'v0', { up: true, peer: { name: 'v1', up: true } });
+    await bridgeEnslave(netns, { bridge: 'br0', ports: ['v0'] });
+    fdb(netns, 'add');
+    fdb(netns, 'delete');
+  };
+  const entries = of<FdbEntry>(await told(t, ['fdb'], work), 'fdb').filter(({ object }) => object.mac === '02:00:00:00:00:77');
+  t.match(entries, [{ type: 'new', object: { state: 'noarp' } }, { type: 'deleted' }]);
+  t.strictSame(of(await told(t, ['fdb'], work), 'neighbor'), [], 'and no neighbours with them');
+  t.strictSame(of(await told(t, undefined, work), 'fdb'), [], 'else not');
 });
 
 /** A table of links and addresses, kept by events alone, as a supervisor would keep it. */

@@ -378,7 +378,9 @@ export function expected(before: Dump, applied: Dump, tampered: Dump): Dump {
 
 /** `link` is {100}. */
 function hangsOn({ id, fields }: Row, link: string): boolean {
-  return id.includes(link) || `{${String(fields.dev)}}` === link || String(fields.text).includes(`dev ${link} `);
+  // As a port of it, or as an entry of its forwarding table.
+  const master = [String(fields.master), `{${String(fields.master)}}`].includes(link);
+  return id.includes(link) || master || `{${String(fields.dev)}}` === link || String(fields.text).includes(`dev ${link} `);
 }
 
 /** Field by field: theirs where they changed it, else what was. */

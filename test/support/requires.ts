@@ -59,6 +59,10 @@ const probes = {
   qemu: command('qemu-system-x86_64', 'qemu-system-x86_64 --version'),
   uml: command('linux.uml', 'linux.uml --version'),
 
+  // BPF_PROG_QUERY of BPF_TCX_INGRESS (46) on the loopback.
+  tcx: bpf('16', 'II', '1, 46'),
+
+  clang: command('clang', 'clang --version'),
   nft: command('nft', 'nft list ruleset'),
   iptables: command('iptables', 'iptables -t nat -S'),
 
@@ -90,6 +94,18 @@ export function requires(...features: readonly Feature[]): string | false {
 /** An action of a u32 filter, which stands on clsact. */
 function action(words: string): Probe {
   return kernel(`tc qdisc add dev v0 clsact; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action ${words}`);
+}
+
+/** bpf(2) with a command and the first fields of its attributes, by python: no tool for it is on every machine. */
+function bpf(command: string, layout: string, values: string): Probe {
+  const numbers = "{'x86_64': 321, 'aarch64': 280}[os.uname().machine]";
+  const lines = [
+    'import ctypes, os, struct',
+    `attributes = struct.pack('${layout}', ${values}).ljust(128, b'\\0')`,
+    `libc = ctypes.CDLL(None, use_errno=True)`,
+    `if libc.syscall(${numbers}, ${command}, attributes, len(attributes)) < 0: raise SystemExit(os.strerror(ctypes.get_errno()))`,
+  ];
+  return kernel(`python3 -c "${lines.join('\n')}"`);
 }
 
 function linkKind(kind: string): Probe {

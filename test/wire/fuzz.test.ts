@@ -9,6 +9,14 @@ import { type Ack, decodeAck, explain } from '../../lib/wire/error.js';
 import { messageFamilyOf, messageKinds } from '../../lib/wire/families.js';
 import { RTM_NEWLINK, decodeLink, encodeLink, linkKinds, portKinds } from '../../lib/wire/link.js';
 import { type Message, NLM_F_CREATE, NLM_F_REQUEST, eachMessage } from '../../lib/wire/message.js';
+import {
+  decodeChain,
+  decodeElements,
+  decodeGeneration,
+  decodeRule as decodeNftRule,
+  decodeSet,
+  decodeTable,
+} from '../../lib/wire/nft/message.js';
 import { RTM_NEWNEIGH, decodeNeighbor } from '../../lib/wire/neighbor.js';
 import { RTM_NEWROUTE, decodeRoute } from '../../lib/wire/route.js';
 import { RTM_NEWRULE, decodeRule } from '../../lib/wire/rule.js';
@@ -25,6 +33,13 @@ const decoders: Readonly<Record<number, (from: Bytes, message: Message) => unkno
   [RTM_NEWRULE]: decodeRule,
   [RTM_NEWQDISC]: decodeQdisc,
   [RTM_NEWTFILTER]: decodeFilter,
+  // NFT_MSG_NEW*
+  0x0a00: decodeTable,
+  0x0a03: decodeChain,
+  0x0a06: decodeNftRule,
+  0x0a09: decodeSet,
+  0x0a0c: decodeElements,
+  0x0a0f: decodeGeneration,
   2: (from, message): Ack => decodeAck(from, message),
   3: (from, message): Ack => decodeAck(from, message),
 };

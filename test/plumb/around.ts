@@ -1,0 +1,45 @@
+// What the tests of plumb by the oracle have in common: what must be there afterwards, and what must not.
+import { readdirSync } from 'node:fs';
+import type { Netns, PlumbOptions } from 'podtap';
+import { type Dump, compare, dump } from '../oracle/dump.js';
+import { pod as rich } from '../oracle/planted.js';
+import { type Pod } from '../oracle/pod.js';
+import { type Ended, fixture } from '../support/inside.js';
+
+/** Also with a second interface that can be plumbed. */
+export const richPod: Pod = rich;
+
+/** Where there is one, eth1 has addresses as well: which one is meant must be said. */
+export const wanted: PlumbOptions = { link: 'eth0', tap: 'tap0' };
+/** What plumb makes then. */
+export const ours = ['tap0', 'br0'];
+
+/** Random pods of each property; more by RUNS=300. */
+export const runs = (usual: number): number => Math.ceil(usual * Number(process.env.RUNS ?? 1));
+
+export function none(differences: readonly string[], about: string): void {
+  if (differences.length > 0) throw new Error(`${about}:\n  ${differences.join('\n  ')}`);
+}
+
+/**
+ * The pod is as it was, and the journal empty: no entry, no lock, nothing half written. Resolves with how the pod is now, to be compared
+ * with the next time: a lifetime is set in whole seconds, and may be a second longer each time it is put back.
+ */
+export async function asBefore(before: Dump, netns: Netns, directory: string, about: string): Promise<Dump> {
+  const now = await dump(netns);
+  none(compare(before, now), about);
+  const left = readdirSync(directory);
+  if (left.length > 0) throw new Error(`${about}: in the journal's directory is still ${left.join(', ')}`);
+  return now;
+}
+
+/** In a process of its own; see plumb.fixture.ts. */
+export function elsewhere(
+  what: string,
+  netns: Netns,
+  directory: string,
+  options: PlumbOptions = wanted,
+  env: NodeJS.ProcessEnv = {},
+): Promise<Ended> {
+  return fixture('plumb/plumb.fixture.js', [what, netns.path!, directory, JSON.stringify(options)], { env });
+}
