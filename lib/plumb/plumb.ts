@@ -60,9 +60,9 @@ const partsAfter: readonly Part[] = ['address', 'route', 'neighbor', 'proxy', 'f
  * net.keep();
  */
 export async function plumb(scope: Scope, options: PlumbOptions = {}): Promise<Plumbing> {
+  await turn(); // before the options are checked, too: of many pods at once that alone would take long
   const settings = settingsOf(options, 'plumb');
   attachment(scope);
-  await turn();
   const { asked, signal } = settings;
   const resolv = await readResolvConf(asked);
   signal?.throwIfAborted();
