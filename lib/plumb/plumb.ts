@@ -9,7 +9,7 @@ import { parseResolvConf } from '../guest/resolv.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
 import { Tap, placeIn } from '../kernel/tap.js';
-import { turn } from '../kernel/turn.js';
+import { seated, turn } from '../kernel/turn.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { localMac } from '../primitive/mac.js';
 import type { Scope } from '../primitive/scope.js';
@@ -125,7 +125,7 @@ async function plumbAlone(netns: Netns, settings: Settings, resolv: string | und
     async (tx) => {
       ({ member } = await tx[enters]());
       found = await existing(member, settings);
-      if (found === undefined) applied = await apply(tx, settings, resolv);
+      if (found === undefined) applied = await seated(() => apply(tx, settings, resolv));
     },
     async (first) => {
       if (applied !== undefined) images = await first.finish(applied.after, recordValue(applied.record));
@@ -144,7 +144,7 @@ async function plumbIn(tx: Transaction, settings: Settings, resolv: string | und
       const entered = await inner[enters]();
       const found = await existing(entered.member, settings);
       if (found !== undefined) return found;
-      const { record, after } = await apply(inner, settings, resolv);
+      const { record, after } = await seated(() => apply(inner, settings, resolv));
       const { images, entry } = await entered.member.keep(entered.images, after, settings.asked.label, recordValue(record));
       if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true);
       entered.keeps(entry);

@@ -2,7 +2,7 @@
 import { TransactionError } from '../errors.js';
 import { type NetnsIdentity, locate } from '../kernel/locate.js';
 import type { Netns } from '../kernel/netns.js';
-import { turn } from '../kernel/turn.js';
+import { seated, turn } from '../kernel/turn.js';
 import type { Entry, EntryState, Journal, Unreadable } from './journal.js';
 import { acquire, namespaceLock, removeDeadLocks } from './lock.js';
 import { type Record, recordOf } from './record.js';
@@ -54,7 +54,7 @@ export async function undoHeld(journal: Journal, entry: Entry, netns: Netns): Pr
   const { images } = recordOf(entry);
   // A full disk must not keep anybody from undoing.
   const marked = await journal.update(entry, { state: 'undoing' }).catch(() => entry);
-  const { undone, leftBehind, failed } = await undo(netns, images);
+  const { undone, leftBehind, failed } = await seated(() => undo(netns, images));
   if (failed.length > 0) {
     throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, {
       code: 'ERR_TRANSACTION_UNDO',
