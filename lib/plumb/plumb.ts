@@ -9,7 +9,7 @@ import { parseResolvConf } from '../guest/resolv.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
 import { Tap, placeIn } from '../kernel/tap.js';
-import { turn } from '../kernel/turn.js';
+import { seated, turn } from '../kernel/turn.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { localMac } from '../primitive/mac.js';
 import type { Scope } from '../primitive/scope.js';
@@ -60,9 +60,9 @@ const partsAfter: readonly Part[] = ['address', 'route', 'neighbor', 'proxy', 'f
  * net.keep();
  */
 export async function plumb(scope: Scope, options: PlumbOptions = {}): Promise<Plumbing> {
+  await turn(); // before the options are checked, too: of many pods at once that alone would take long
   const settings = settingsOf(options, 'plumb');
   attachment(scope);
-  await turn();
   const { asked, signal } = settings;
   const resolv = await readResolvConf(asked);
   signal?.throwIfAborted();
@@ -125,7 +125,7 @@ async function plumbAlone(netns: Netns, settings: Settings, resolv: string | und
     async (tx) => {
       ({ member } = await tx[enters]());
       found = await existing(member, settings);
-      if (found === undefined) applied = await apply(tx, settings, resolv);
+      if (found === undefined) applied = await seated(() => apply(tx, settings, resolv));
     },
     async (first) => {
       if (applied !== undefined) images = await first.finish(applied.after, recordValue(applied.record));
@@ -144,7 +144,7 @@ async function plumbIn(tx: Transaction, settings: Settings, resolv: string | und
       const entered = await inner[enters]();
       const found = await existing(entered.member, settings);
       if (found !== undefined) return found;
-      const { record, after } = await apply(inner, settings, resolv);
+      const { record, after } = await seated(() => apply(inner, settings, resolv));
       const { images, entry } = await entered.member.keep(entered.images, after, settings.asked.label, recordValue(record));
       if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true);
       entered.keeps(entry);
@@ -209,7 +209,7 @@ async function plan(netns: Netns, state: State, asked: Asked): Promise<Planned> 
     throw invalidArgument('ERR_INVALID_ARG_VALUE', `plumb: 'tap.mtu' must be at most that of '${link.name}', ${link.mtu}: longer frames would be dropped there without a word; received ${mtu}`); // prettier-ignore
   const guest = asked.guestMac === 'clone' ? link.mac : asked.guestMac === 'random' ? localMac() : asked.guestMac;
   const macs = { guest, link: guest === link.mac ? localMac() : link.mac, bridge: localMac(), tap: asked.tap.mac ?? tapMac() };
-  const mark = markOf({ mode: asked.mode, link: link.name, ...(asked.label !== undefined && { label: asked.label }) });
+  const mark = markOf({ mode: asked.mode, link: link.name, mac: guest, ...(asked.label !== undefined && { label: asked.label }) });
   const operations = planBridge({ link, addresses: addressesOf(state, link.ifindex), asked: asked.tap, names, macs, mtu, mark });
   return { link, names, macs, mtu, operations };
 }

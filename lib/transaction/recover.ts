@@ -1,9 +1,8 @@
 // Undoing what is in the journal: one entry, or all that were interrupted.
-import { setImmediate } from 'node:timers/promises';
 import { TransactionError } from '../errors.js';
 import { type NetnsIdentity, locate } from '../kernel/locate.js';
 import { type Netns, share } from '../kernel/netns.js';
-import { turn } from '../kernel/turn.js';
+import { seated, turn } from '../kernel/turn.js';
 import { Images } from '../state/images.js';
 import type { Entry, EntryState, Journal, Unreadable } from './journal.js';
 import { acquire, namespaceLock, removeDeadLocks } from './lock.js';
@@ -90,11 +89,12 @@ export async function undoHeld(journal: Journal, entries: readonly Entry[], netn
     marked = await Promise.all(marked.map((entry, index) => journal.update(entry, changes[index]!).catch(() => entry)));
   };
   const original = recordOf(entries[0]!).images;
-  const { undone, leftBehind, failed } = await undo(netns, images, async (passing) => {
+  const touching = async (passing: Images): Promise<void> => {
     const oldest = new Images();
     for (const one of [original, passing]) oldest.add(one);
     await mark(oldest);
-  });
+  };
+  const { undone, leftBehind, failed } = await seated(() => undo(netns, images, touching));
   if (failed.length > 0) {
     await mark(original); // whoever removes what is in the way must not find it again
     throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, {
@@ -210,7 +210,7 @@ export async function recoverJournal(journal: Journal, { matches, finished, sign
   }
   for (const group of groups) {
     signal?.throwIfAborted();
-    await setImmediate(); // others want to run, too
+    await turn();
     await recoverTogether(journal, group, standing(group[0]!), finished, report);
   }
   await removeDeadLocks(journal.directory);
