@@ -7,7 +7,7 @@ import { createNode } from '../support/pod.js';
 const cycles = Number(process.argv[2]);
 const journal = '/run/podtap';
 const teardowns: (() => unknown)[] = [];
-const node = await createNode({ teardown: (work: () => unknown) => void teardowns.push(work) } as never);
+const node = await createNode({ teardown: (work: () => unknown) => void teardowns.push(work) });
 const pod = await node.pod(2);
 
 async function state(): Promise<object> {
