@@ -1,6 +1,6 @@
 // From a difference to the operations that make it good, in an order that works. What the kernel does by itself on the way (routes
 // that come with an address) is seen when the state is read again: whoever restores calls this until nothing is left to do.
-import { addressGroup, addressRequest } from '../state/address.js';
+import { addressGroup, addressRequest, temporaryForm, usableAtOnce } from '../state/address.js';
 import type { Setting } from '../state/link.js';
 import { type Resource, kindOfKey, keys } from '../state/resource.js';
 import { devicesOf, routeRequest } from '../state/route.js';
@@ -330,17 +330,6 @@ function firstUnlike(have: readonly Resource[], want: readonly Resource[], alike
   let index = 0;
   while (index < have.length && index < want.length && alike(have[index]!, want[index]!)) index++;
   return index;
-}
-
-function usableAtOnce(address: Address): Address {
-  if (!address.address.includes(':') || address.flags?.includes('nodad') === true) return address;
-  return { ...address, flags: ['nodad', ...(address.flags ?? []).filter((flag) => flag !== 'optimistic')] };
-}
-
-/** How an address stands there between being added and being made what it was. */
-export function temporaryForm(value: Value): Value {
-  const address = value as unknown as Address;
-  return usableAtOnce(address) as unknown as Value;
 }
 
 /** Of table local (255) unless `local` is false. */

@@ -19,9 +19,9 @@ import { devicesOf } from '../state/route.js';
 import { type Part, Reading, type State, snapshot } from '../state/snapshot.js';
 import { type Journal, openJournal } from '../transaction/journal.js';
 import type { Member } from '../transaction/member.js';
-import { undoHeld } from '../transaction/recover.js';
+import { standingOf, undoHeld } from '../transaction/recover.js';
 import { recordOf } from '../transaction/record.js';
-import { Transaction, Work, applies, enters, transaction } from '../transaction/transaction.js';
+import { type Transaction, Work, applies, enters, outerOf, transaction } from '../transaction/transaction.js';
 import { type Link, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK } from '../wire/message.js';
 import type { Route } from '../wire/route.js';
@@ -67,8 +67,8 @@ export async function plumb(scope: Scope, options: PlumbOptions = {}): Promise<P
   const resolv = await readResolvConf(asked);
   signal?.throwIfAborted();
   try {
-    if (scope instanceof Transaction) return await plumbIn(scope, settings, resolv);
-    return await plumbAlone(scope as Netns, settings, resolv);
+    const outer = outerOf(scope as Netns | Transaction);
+    return outer === undefined ? await plumbAlone(scope as Netns, settings, resolv) : await plumbIn(outer, settings, resolv);
   } catch (error) {
     throw plumbError(error);
   }
@@ -286,16 +286,23 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
   if (journal === undefined || netns.id.cookie === undefined) return undefined;
   const { asked, ifPlumbed } = settings;
   const { entries } = await journal.entries({ cookie: netns.id.cookie });
-  for (const entry of entries) {
+  const standing = await standingOf(journal, entries);
+  // What stays of a transaction is undone with all the rest of it.
+  const inOrder = [...entries].sort((a, b) => Number(recordOf(a).kept !== undefined) - Number(recordOf(b).kept !== undefined));
+  const undone = new Set<string>();
+  for (const entry of inOrder) {
     const { main, kept } = recordOf(entry);
-    if (entry.id === member.entry?.id || main === (member.entry?.id ?? '')) continue;
-    const unfinished = entry.state !== 'applied' || (main !== undefined && entries.some(({ id }) => id === main));
+    if (entry.id === member.entry?.id || main === (member.entry?.id ?? '') || undone.has(main ?? '')) continue;
+    const how = standing(entry);
     const record = plumbRecord(kept);
-    if (unfinished) await undoHeld(journal, entry, netns);
-    else if (record !== undefined && isMeant(record, asked)) {
+    if (how === 'over') await journal.remove(entry);
+    else if (how === 'unfinished') {
+      await undoHeld(journal, [entry], netns);
+      undone.add(entry.id);
+    } else if (record !== undefined && isMeant(record, asked)) {
       // What a monitor had open is no more: that one is over, and this is another.
       if (faultsOf(record.wiring, await snapshot(netns, new Set(partsAfter))).some(({ code }) => code.endsWith('_GONE'))) {
-        await undoHeld(journal, entry, netns);
+        await undoHeld(journal, [entry], netns);
         continue;
       }
       const differences = differencesOf(record, asked);

@@ -102,7 +102,8 @@ export class Plumbing implements AsyncDisposable {
    */
   async undo(): Promise<UndoReport> {
     if (this.#undone) return { state: 'already-undone', leftBehind: [] };
-    const report = 'journal' in this.#undoing ? await undoEntry(this.#undoing.journal, this.#undoing.entry) : await this.#undoHere(this.#undoing.images); // prettier-ignore
+    const undoing = this.#undoing;
+    const report = 'journal' in undoing ? await undoEntry(undoing.journal, undoing.entry, { netns: this.#netns }) : await this.#undoHere(undoing.images); // prettier-ignore
     this.#undone = true;
     await this.#letGo();
     return report;
@@ -172,7 +173,7 @@ export class Plumbing implements AsyncDisposable {
     if (netns === undefined) return { state: 'namespace-gone', leftBehind: [] };
     try {
       await using _ = await acquireHere(namespaceLock(netns.id));
-      const { undone, leftBehind, failed } = await undo(netns, images);
+      const { undone, leftBehind, failed } = await undo(netns, images, async () => undefined);
       if (failed.length > 0) throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, { code: 'ERR_TRANSACTION_UNDO', undone, leftBehind: [...leftBehind, ...failed] }); // prettier-ignore
       return { state: 'undone', leftBehind };
     } finally {
