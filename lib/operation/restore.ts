@@ -23,7 +23,7 @@ export class Target {
   readonly #groups = new Map<string, Resource[]>();
   readonly #resources = new Map<string, Resource>();
   readonly #start: State;
-  /** Keys of routes that the kernel takes away by itself, with addresses that shall not be there. */
+  /** Keys of routes that the kernel takes away by itself, with addresses that shall not be there, or with forwarding. */
   readonly #kernels = new Set<string>();
   /** Interfaces whose addresses are put back: the kernel makes routes for these. */
   readonly #readdressed = new Set<number>();
@@ -32,9 +32,11 @@ export class Target {
     this.#start = start;
     this.#wants = wants;
     const leaving = new Set([...wants].flatMap(([key, value]) => (value === undefined && kindOfKey(key) === 'address' ? [linkOfKey(key)] : [])));
+    // A router has an anycast address for each prefix.
+    const isRouter = [...wants.keys()].some((key) => kindOfKey(key) === 'sysctl' && key.endsWith('forwarding'));
     for (const [key, resource] of start.resources) {
       if (wants.has(key)) continue;
-      if (comesWith(leaving, resource)) this.#kernels.add(key);
+      if (resource.kind === 'route' && isKernels(resource.value, false) && (isRouter || comesWith(leaving, resource))) this.#kernels.add(key);
       else this.#resources.set(key, resource);
     }
     for (const [key, value] of wants) if (value !== undefined && !isPlain(key)) this.#resources.set(key, resourceOf(key, value));
@@ -341,7 +343,7 @@ function firstUnlike(have: readonly Resource[], want: readonly Resource[], alike
 }
 
 function comesWith(links: ReadonlySet<unknown>, { kind, value }: Resource): boolean {
-  return kind === 'route' && isKernels(value, false) && devicesOf(value as unknown as Route).some((one) => links.has(one));
+  return kind === 'route' && devicesOf(value as unknown as Route).some((one) => links.has(one));
 }
 
 /** Of table local (255) unless `local` is false. */

@@ -250,7 +250,9 @@ await t.test('any steps in any pod, and then a throw', { skip }, async (t) => {
   let refused = 0;
   await fc.assert(
     fc.asyncProperty(pods(), someSteps, fc.boolean(), async (pod, todo, rich) => {
-      await using built = await build(rich ? richPod : pod);
+      // Nexthop objects go with an interface that is taken down, and podtap makes none.
+      const drawn = rich ? richPod : pod;
+      await using built = await build({ ...drawn, nexthops: [], routes: drawn.routes.filter((line) => !line.includes('nhid')) });
       const { netns } = built;
       const before = await dump(netns);
       const error = await caught(
@@ -293,10 +295,10 @@ await t.test('a full disk, a read-only one, a missing directory: nothing is chan
     t.strictSame(compare(before, now), [], code);
     before = now;
   };
-  writeFileSync(join(small, 'filler'), Buffer.alloc(64 * 1024 - 4096 * 2));
+  spawnSync('sh', ['-c', `cat /dev/zero > ${small}/filler`]);
   await both(small, 'ERR_JOURNAL_FULL', /full/);
   t.equal(mount('-o', 'remount,ro', small), 0);
-  await t.rejects(plumb(netns, { link: 'eth0', journal: small }), (error: Error) => /read-only/.test(error.message));
+  t.match(await caught(plumb(netns, { link: 'eth0', journal: small })), { message: /read-only/ });
   t.strictSame(compare(before, await dump(netns)), []);
   await both(join(base, 'no', 'such'), 'ERR_JOURNAL_DIRECTORY', /does not exist/);
 });
@@ -351,7 +353,7 @@ await t.test('forged entries are refused, or do no more than an entry can', { sk
     (body) => void body.images.touched.push([`setting/1/${'x'.repeat(5000)}`, 1, 'any']),
   ];
   for (const [index, change] of unreadable.entries()) {
-    writeFileSync(path, honest);
+    writeFileSync(path, honest, { mode: 0o600 });
     forge(path, change);
     const report = await recover({ journal, finished: 'undo' });
     t.match(report, { unreadable: [{ path, reason: /does not tell what to undo/ }], undone: [] }, `${index}`);
@@ -377,7 +379,7 @@ await t.test('forged entries are refused, or do no more than an entry can', { sk
   ];
   const hostname = readFileSync('/proc/sys/kernel/hostname', 'latin1');
   for (const one of nonsense) {
-    writeFileSync(path, honest);
+    writeFileSync(path, honest, { mode: 0o600 });
     forge(path, (body) => void (body.images.touched = [one]));
     const report = await recover({ journal, finished: 'undo' });
     const told = report.undone.length + report.failed.length + report.unreadable.length;
@@ -387,8 +389,8 @@ await t.test('forged entries are refused, or do no more than an entry can', { sk
     t.notOk(readdirSync('/run').includes('evil'));
     t.notOk('polluted' in {});
   }
-  writeFileSync(path, honest);
-  t.equal((await recover({ journal, finished: 'undo' })).undone.length, 1);
+  writeFileSync(path, honest, { mode: 0o600 });
+  t.match(await recover({ journal, finished: 'undo' }), { undone: [{ leftBehind: [] }], failed: [] });
 }); // prettier-ignore
 
 await t.test('torn, garbage and newer entries: told, left as they are, and in nobody\'s way', { skip }, async (t) => {
@@ -408,7 +410,7 @@ await t.test('torn, garbage and newer entries: told, left as they are, and in no
     const error = await caught(plumb(netns, { link: 'eth0', journal }));
     t.ok(error instanceof PlumbError, String(error)); // it is plumbed, and nobody can tell how
   }
-  writeFileSync(path, honest);
+  writeFileSync(path, honest, { mode: 0o600 });
   await first.undo();
   t.strictSame(compare(before, await dump(netns)), []);
   t.equal((await listLinks(netns)).some(({ name: one }) => one === 'tap0'), false);
