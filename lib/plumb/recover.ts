@@ -59,7 +59,7 @@ export async function unplumb(
   const journal = await openJournal(directory);
   if ('label' in given) {
     const entry = await journal.find(given.label);
-    return entry === undefined ? { state: 'already-undone', leftBehind: [] } : undoEntry(journal, entry, signal);
+    return entry === undefined ? { state: 'already-undone', leftBehind: [] } : undoEntry(journal, entry, { signal });
   }
   let netns: Netns;
   try {

@@ -1,9 +1,8 @@
 // Undoing what is in the journal: one entry, or all that were interrupted.
-import { setImmediate } from 'node:timers/promises';
 import { TransactionError } from '../errors.js';
 import { type NetnsIdentity, locate } from '../kernel/locate.js';
-import type { Netns } from '../kernel/netns.js';
-import { turn } from '../kernel/turn.js';
+import { type Netns, share } from '../kernel/netns.js';
+import { seated, turn } from '../kernel/turn.js';
 import { Images } from '../state/images.js';
 import type { Entry, EntryState, Journal, Unreadable } from './journal.js';
 import { acquire, namespaceLock, removeDeadLocks } from './lock.js';
@@ -34,9 +33,14 @@ export async function reread(journal: Journal, entry: Entry): Promise<Entry | un
  * Undoes what an entry tells of, and removes it. Waits for whoever is at work in the namespace.
  * @throws TransactionError ERR_TRANSACTION_UNDO: something could not be put back; the entry stays, and it can be tried again
  */
-export async function undoEntry(journal: Journal, entry: Entry, signal?: AbortSignal): Promise<UndoReport> {
+export async function undoEntry(
+  journal: Journal,
+  entry: Entry,
+  settings: { readonly signal?: AbortSignal | undefined; readonly netns?: Netns | undefined } = {},
+): Promise<UndoReport> {
+  const { signal } = settings;
   await turn();
-  const netns = await namespaceOf(entry, recordOf(entry));
+  const netns = settings.netns === undefined ? await namespaceOf(entry, recordOf(entry)) : share(settings.netns);
   if (netns === undefined) {
     await journal.remove(entry);
     return { state: 'namespace-gone', leftBehind: [] };
@@ -85,11 +89,12 @@ export async function undoHeld(journal: Journal, entries: readonly Entry[], netn
     marked = await Promise.all(marked.map((entry, index) => journal.update(entry, changes[index]!).catch(() => entry)));
   };
   const original = recordOf(entries[0]!).images;
-  const { undone, leftBehind, failed } = await undo(netns, images, async (passing) => {
+  const touching = async (passing: Images): Promise<void> => {
     const oldest = new Images();
     for (const one of [original, passing]) oldest.add(one);
     await mark(oldest);
-  });
+  };
+  const { undone, leftBehind, failed } = await seated(() => undo(netns, images, touching));
   if (failed.length > 0) {
     await mark(original); // whoever removes what is in the way must not find it again
     throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, {
@@ -205,7 +210,7 @@ export async function recoverJournal(journal: Journal, { matches, finished, sign
   }
   for (const group of groups) {
     signal?.throwIfAborted();
-    await setImmediate(); // others want to run, too
+    await turn();
     await recoverTogether(journal, group, standing(group[0]!), finished, report);
   }
   await removeDeadLocks(journal.directory);
@@ -248,7 +253,8 @@ async function recoverTogether(
       const now = entries.flatMap(({ id }) => there.get(id) ?? []);
       if (now.length === 0) return;
       if (standing === 'over') for (const entry of now) await journal.remove(entry);
-      else if (standing === 'finished' && finished === 'keep' && now.every(({ state }) => state === 'applied')) report.kept.push(...now.map(found)); // prettier-ignore
+      else if (standing === 'finished' && finished === 'keep' && now.every(({ state }) => state === 'applied'))
+        report.kept.push(...now.map(found)); // prettier-ignore
       else {
         const parts = (await Promise.all(now.map((entry) => partsOf(journal, entry)))).flat();
         const leftBehind = await undoHeld(journal, now, netns);

@@ -19,6 +19,7 @@ export interface TransactionOptions {
 const schema = options({ signal: optional(abortSignal), journal: optional(either(boolean, text, 'must be true, false or a directory')) });
 
 const nests = Symbol('podtap.nests');
+const isOpen = Symbol('podtap.isOpen');
 export const enters = Symbol('podtap.enters');
 export const applies = Symbol('podtap.applies');
 
@@ -55,6 +56,11 @@ export class Transaction implements Runner {
   /** @internal Nobody else is at work in the namespace from here on, until the transaction is over. */
   [enters](): Promise<Entered> {
     return this.#work.enter(this.netns, this.#layer);
+  }
+
+  /** @internal What the body has started, and not waited for, may go on after it. */
+  [isOpen](): boolean {
+    return this.#layer.isOpen;
   }
 
   /** @internal A savepoint. */
@@ -94,10 +100,16 @@ export async function transaction<T>(
   const { signal, journal = true } = check(schema, settings, 'transaction');
   if (typeof body !== 'function') throw invalidArgument('ERR_INVALID_ARG_TYPE', 'transaction: the second argument must be a function');
   attachment(scope);
-  const outer = scope instanceof Transaction ? scope : current.getStore()?.find(({ netns }) => isSame(netns, scope));
+  const outer = outerOf(scope);
   if (outer !== undefined) return outer[nests](body, signal);
   const work = new Work(journal === false ? undefined : await openJournal(journal === true ? undefined : journal), { signal });
   return work.run(scope as Netns, body);
+}
+
+/** The transaction that something in this scope would be a part of. */
+export function outerOf(scope: Netns | Transaction): Transaction | undefined {
+  if (scope instanceof Transaction) return scope;
+  return current.getStore()?.find((one) => one[isOpen]() && isSame(one.netns, scope));
 }
 
 export function isSame(a: Netns, b: Netns): boolean {
@@ -118,6 +130,10 @@ class Layer {
 
   check(): void {
     if (this.#closed) throw new PodtapError('this transaction is over', { code: 'ERR_TRANSACTION_CLOSED' });
+  }
+
+  get isOpen(): boolean {
+    return !this.#closed;
   }
 
   close(): void {
