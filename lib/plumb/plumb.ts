@@ -204,6 +204,8 @@ interface Planned {
 async function plan(netns: Netns, state: State, asked: Asked): Promise<Planned> {
   const link = pickLink(state, asked.link);
   const names = { tap: await tapName(netns, state, asked.tap.name), bridge: freeName(state, 'br') };
+  const taken = asked.tap.ifindex === undefined ? undefined : state.links.get(asked.tap.ifindex);
+  if (taken !== undefined) throw new PlumbError(`the index ${taken.ifindex} is that of '${taken.name}' already; choose another one`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
   const mtu = asked.tap.mtu ?? link.mtu;
   if (mtu > link.mtu)
     throw invalidArgument('ERR_INVALID_ARG_VALUE', `plumb: 'tap.mtu' must be at most that of '${link.name}', ${link.mtu}: longer frames would be dropped there without a word; received ${mtu}`); // prettier-ignore

@@ -229,7 +229,8 @@ export class Work {
         return await member.perform(operations, [layer.of(member)], { ...steps, signal: either });
       } catch (error) {
         const at = typeof error === 'object' && error !== null ? failedAt.get(error) : undefined;
-        if (either?.aborted !== true || error !== either.reason) this.#failure = { error, step: at === undefined ? '' : command(operations[at]!) }; // prettier-ignore
+        // Before the first step nothing was done: what the journal or a look-up met is told as it is.
+        if (at !== undefined && (either?.aborted !== true || error !== either.reason)) this.#failure = { error, step: command(operations[at]!) };
         throw error;
       }
     });

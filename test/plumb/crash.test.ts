@@ -63,7 +63,7 @@ await t.test('killed at any change of plumb', { skip }, async (t) => {
 });
 
 await t.test('killed in any call on a file', { skip }, async (t) => {
-  const calls = ['openSync', 'writeSync', 'fsyncSync', 'renameSync', 'unlinkSync', 'closeSync'].flatMap((call) => [1, 2, 3, 4].map((nth) => `${call} ${nth}`)); // prettier-ignore
+  const calls = ['openSync', 'writeSync', 'renameSync', 'unlinkSync', 'closeSync'].flatMap((call) => [1, 2, 3].map((nth) => `${call} ${nth}`)); // prettier-ignore
   let killed = 0;
   await inTwo(t, calls, async (call, { netns }, journal) => {
     const before = await dump(netns);
@@ -79,13 +79,13 @@ await t.test('killed in any call on a file', { skip }, async (t) => {
     } else t.match(report, /^(undone vm\/1)?$/, call);
     await asBefore(before, netns, journal, `killed at ${call}`);
   });
-  t.ok(killed >= 8, `${killed}`);
+  t.ok(killed >= 6, `${killed}`);
 });
 
 await t.test('killed while undoing, and while recovering', { skip }, async (t) => {
   const { undoes } = await changeCount(t);
   const points = [...Array(undoes).keys()].flatMap((at) => [['unplumb', at], ['recover finished', at]] as const); // prettier-ignore
-  const some = points.filter((_, index) => index % Math.max(1, Math.floor(points.length / runs(16))) === 0);
+  const some = points.filter((_, index) => index % Math.max(1, Math.floor(points.length / runs(10))) === 0);
   await inTwo(t, some, async ([what, at], { netns }, journal) => {
     const before = await dump(netns);
     (await plumb(netns, { ...labelled, journal })).keep();
@@ -118,12 +118,12 @@ await t.test('any pod, killed anywhere, and strangers before somebody recovers',
       none(compare(expected(before, strangers.before, strangers.after), await dump(netns)), `killed at ${at}, ${strangers.did.join('; ')}: ${undone[0]!.leftBehind.join('; ')}`); // prettier-ignore
       none(readdirSync(journal), 'in the journal');
     }),
-    { numRuns: runs(8) },
+    { numRuns: runs(6) },
   );
 }); // prettier-ignore
 
 await t.test('two plumbs in one transaction, killed anywhere', { skip }, async (t) => {
-  const points = [...Array(runs(12)).keys()].map((at) => at * Math.max(1, Math.round(40 / runs(12))));
+  const points = [...Array(runs(6)).keys()].map((at) => at * Math.max(1, Math.round(40 / runs(6))));
   let whole = 0;
   await inTwo(t, points, async (at, { netns }, journal) => {
     const before = await dump(netns);
@@ -143,7 +143,7 @@ await t.test('two plumbs in one transaction, killed anywhere', { skip }, async (
 });
 
 await t.test('in any call on a file, too', { skip }, async (t) => {
-  const calls = ['renameSync', 'unlinkSync', 'fsyncSync'].flatMap((call) => [1, 2, 3, 4, 5, 6].map((nth) => `${call} ${nth}`));
+  const calls = ['renameSync', 'unlinkSync'].flatMap((call) => [1, 2, 3, 4, 5].map((nth) => `${call} ${nth}`));
   await inTwo(t, calls, async (call, { netns }, journal) => {
     const before = await dump(netns);
     const { signal } = await elsewhere('both', netns, journal, { label: 'vm/' }, { KILL_AT_CALL: call });
@@ -160,8 +160,8 @@ await t.test('in any call on a file, too', { skip }, async (t) => {
 
 await t.test('two namespaces, killed anywhere: both or none', { skip }, async (t) => {
   const plumbs = 2 * (await changeCount(t)).plumbs;
-  const changes = [...Array(runs(6)).keys()].map((at) => killedAt(Math.floor((at * plumbs) / runs(6)) + 1));
-  const calls = ['openSync', 'renameSync', 'unlinkSync'].flatMap((call) => [1, 2, 3, 4, 5, 6].map((nth) => ({ KILL_AT_CALL: `${call} ${nth}` }))); // prettier-ignore
+  const changes = [...Array(runs(4)).keys()].map((at) => killedAt(Math.floor((at * plumbs) / runs(4)) + 3));
+  const calls = ['openSync', 'renameSync', 'unlinkSync'].flatMap((call) => [2, 3, 4, 5].map((nth) => ({ KILL_AT_CALL: `${call} ${nth}` }))); // prettier-ignore
   await using other = await build(richPod);
   const outcomes = new Set<string>();
   await using built = await build(richPod);
@@ -170,13 +170,14 @@ await t.test('two namespaces, killed anywhere: both or none', { skip }, async (t
   for (const env of [...changes, ...calls]) {
     const about = JSON.stringify(env);
     const before = [await dump(netns), await dump(other.netns)];
-    await elsewhere('across', netns, journal, { ...wanted, label: 'vm/' }, env, other.netns.path!);
+    const ended = await elsewhere('across', netns, journal, { ...wanted, label: 'vm/' }, env, other.netns.path!);
     const there = async (): Promise<boolean[]> => Promise.all([netns, other.netns].map(async (one) => (await openPlumbing(one, { journal })) !== undefined)); // prettier-ignore
     const was = (await there()).join();
     const report = labelsOf(await recover({ journal }));
     t.notMatch(report, /failed/, about);
     t.equal((await there()).join(), was, `${about}: recovering decides nothing anew`);
     t.ok(['true,true', 'false,false'].includes(was), `${about}: ${was}, ${report}`);
+    t.equal(ended.signal === null, ended.code === 0, `${about}: ${ended.stdout}${ended.stderr}`);
     outcomes.add(was);
     for (const one of [netns, other.netns]) await unplumb({ netns: one.path! }, { journal });
     none(compare(before[1]!, await dump(other.netns)), about);

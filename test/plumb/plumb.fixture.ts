@@ -47,7 +47,7 @@ const acts: Readonly<Record<string, () => Promise<unknown>>> = {
   /** In another namespace too, whose path is the fifth argument. */
   across: async () => {
     await using other = await Netns.open(process.argv[6]!);
-    return transaction(
+    return await transaction(
       netns,
       async (tx) => {
         (await plumb(tx, { ...options, label: `${label}0` })).keep();
