@@ -253,7 +253,8 @@ async function recoverTogether(
       const now = entries.flatMap(({ id }) => there.get(id) ?? []);
       if (now.length === 0) return;
       if (standing === 'over') for (const entry of now) await journal.remove(entry);
-      else if (standing === 'finished' && finished === 'keep' && now.every(({ state }) => state === 'applied')) report.kept.push(...now.map(found)); // prettier-ignore
+      else if (standing === 'finished' && finished === 'keep' && now.every(({ state }) => state === 'applied'))
+        report.kept.push(...now.map(found)); // prettier-ignore
       else {
         const parts = (await Promise.all(now.map((entry) => partsOf(journal, entry)))).flat();
         const leftBehind = await undoHeld(journal, now, netns);
