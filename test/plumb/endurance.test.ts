@@ -90,7 +90,7 @@ await t.test(`${PODS} pods at once`, { timeout: 240_000 }, async (t) => {
   t.ok(verified.every(({ ok }) => ok));
   t.equal(readdirSync(journal).filter((file) => file.endsWith('.entry')).length, PODS);
   t.match(await openPlumbing(pods[PODS - 1]!, { label: `vm/${PODS - 1}` }).then(async (net) => (await net?.[Symbol.asyncDispose](), net)), {
-    label: 'vm/7',
+    label: `vm/${PODS - 1}`,
     created: false,
   });
 
