@@ -39,8 +39,7 @@ export class Walker {
     const { space, link } = place;
     if (trail.hops.length > MOST_HOPS) return [lost(trail, 'LOOP', place, `the frame goes in a circle through ${link.name} in ${space.name}`)]; // prettier-ignore
     if (!link.up) return [lost(trail, 'LINK_DOWN', place, `${link.name} in ${space.name} is down`)];
-    if (link.kind !== 'bridge' && !link.carrier && link.type !== 'loopback')
-      return [lost(trail, 'NO_CARRIER', place, noCarrier(place))];
+    if (link.kind !== 'bridge' && !link.carrier && link.type !== 'loopback') return [lost(trail, 'NO_CARRIER', place, noCarrier(place))];
     const { verdict, because, notes } = await classify(space, link, 'egress', frame);
     let on = because.reduce((seen, decision) => seen.decide(decision), trail).note(...notes);
     if (verdict.go === 'lost') return [lost(on, verdict.code, place, verdict.reason)];
@@ -86,7 +85,13 @@ export class Walker {
     return [...taken.copies, ...outcomes];
   }
 
-  private async redirect(space: Space, to: { ifindex: number; direction: 'egress' | 'ingress' }, frame: Frame, trail: Trail): Promise<readonly Outcome[]> { // prettier-ignore
+  private async redirect(
+    space: Space,
+    to: { ifindex: number; direction: 'egress' | 'ingress' },
+    frame: Frame,
+    trail: Trail,
+  ): Promise<readonly Outcome[]> {
+    // prettier-ignore
     const link = await space.link(to.ifindex);
     if (link === undefined) return [lost(trail, 'REDIRECT_GONE', { space }, `it is redirected to interface ${to.ifindex} in ${space.name}, which is gone`)]; // prettier-ignore
     return to.direction === 'egress' ? this.transmit({ space, link }, frame, trail) : this.receive({ space, link }, frame, trail);
@@ -136,7 +141,12 @@ export class Walker {
   // ---------------------------------------------------------------- macvlan
 
   /** Passthru takes all, else each takes what is for its MAC; groups go to all of them, and to the interface too. */
-  private async macvlanReceives(place: Place, frame: Frame, trail: Trail): Promise<{ taken?: readonly Outcome[]; copies: readonly Outcome[] }> { // prettier-ignore
+  private async macvlanReceives(
+    place: Place,
+    frame: Frame,
+    trail: Trail,
+  ): Promise<{ taken?: readonly Outcome[]; copies: readonly Outcome[] }> {
+    // prettier-ignore
     const above = (await this.world.above(place)).filter(({ link }) => link.kind === 'macvlan' || link.kind === 'macvtap');
     const passthru = above.find(({ link }) => infoOf<'macvlan'>(link).mode === 'passthru');
     const group = isGroup(frame.destination);
@@ -239,7 +249,8 @@ export class Walker {
     // One loss of them all: it is the bridge that does not know where to.
     const blocked = (await this.ports(top)).filter((port) => (portOf(port).state ?? 'forwarding') !== 'forwarding');
     const others = strangers.flatMap((one) => (one.end === 'lost' ? [`${one.loss.device} in ${one.loss.namespace}`] : []));
-    const where = others.length === 0 ? 'has no port to flood the frame to' : `floods the frame to where nobody has it (${others.join(', ')})`;
+    const where =
+      others.length === 0 ? 'has no port to flood the frame to' : `floods the frame to where nobody has it (${others.join(', ')})`;
     const out = blocked.length === 0 ? '' : `; ${blocked.map((port) => `its port ${port.name} is ${portOf(port).state}`).join(', ')}`;
     return [lost(trail, 'FDB_UNKNOWN', top, `${bridge.name} in ${space.name} does not know ${frame.destination}, and ${where}${out}`)];
   }
@@ -282,7 +293,14 @@ export class Walker {
     return outcomes;
   }
 
-  private async tunnel({ space, link }: Place, info: Partial<InfoOf<'vxlan'>>, entry: FdbEntry, frame: Frame, trail: Trail): Promise<readonly Outcome[]> { // prettier-ignore
+  private async tunnel(
+    { space, link }: Place,
+    info: Partial<InfoOf<'vxlan'>>,
+    entry: FdbEntry,
+    frame: Frame,
+    trail: Trail,
+  ): Promise<readonly Outcome[]> {
+    // prettier-ignore
     const ipv6 = entry.dst!.includes(':');
     const [port, vni] = [entry.port ?? info.port ?? VXLAN_PORT, entry.vni ?? info.id ?? 0];
     const local = ipv6 ? info.local6 : info.local;
@@ -328,7 +346,8 @@ export class Walker {
     const seen = trail.note(...(await chainsOf(space, ['prerouting'], ipv6)));
     const way = await lookUp(space, { packet, iif: link, ...(this.mark !== undefined && { mark: this.mark }) });
     if (!('route' in way)) {
-      if (local !== undefined && local.owner.ifindex !== link.ifindex && way.code === 'NOT_FORWARDED') return [await this.swallowed(place, packet, seen, local)];
+      if (local !== undefined && local.owner.ifindex !== link.ifindex && way.code === 'NOT_FORWARDED')
+        return [await this.swallowed(place, packet, seen, local)];
       return [lost(seen, way.code, place, way.reason, way.icmp)];
     }
     const decided = seen.decide(way.decision);
@@ -406,7 +425,15 @@ export class Walker {
       return { mac: entry.mac, trail: trail.decide({ by: 'neighbor', address, mac: entry.mac, entry, text }) };
     }
     const ask = (frame: Frame): Promise<readonly Outcome[]> => this.transmit(place, frame, new Trail());
-    return this.askFor(place, link.mac, address, await this.asker(place, address, source), trail, `${space.name} has no neighbour entry for ${address} on ${link.name}`, ask);
+    return this.askFor(
+      place,
+      link.mac,
+      address,
+      await this.asker(place, address, source),
+      trail,
+      `${space.name} has no neighbour entry for ${address} on ${link.name}`,
+      ask,
+    );
   }
 
   /** The source of the packet, where it is the host's own; else one of its addresses, those of the interface first (arp_solicit()). */
@@ -419,7 +446,16 @@ export class Walker {
   }
 
   /** Sends the question where `ask` puts it, and hears who would answer. */
-  async askFor(place: Place, mac: string, address: string, source: string, trail: Trail, why: string, ask: (frame: Frame) => Promise<readonly Outcome[]>): Promise<{ mac: string; trail: Trail } | Outcome> { // prettier-ignore
+  async askFor(
+    place: Place,
+    mac: string,
+    address: string,
+    source: string,
+    trail: Trail,
+    why: string,
+    ask: (frame: Frame) => Promise<readonly Outcome[]>,
+  ): Promise<{ mac: string; trail: Trail } | Outcome> {
+    // prettier-ignore
     const outcomes = await ask(question(mac, source, address));
     const answers: Answer[] = [];
     const silent: string[] = [];
@@ -477,7 +513,7 @@ export class Walker {
   }
 }
 
-// ------------------------------------------------------------------ 
+// ------------------------------------------------------------------
 
 interface LocalEntry {
   readonly entry: FdbEntry;

@@ -5,7 +5,7 @@ import { ping, runGuest } from 'podtap/lab';
 import { type TraceOptions, captureAlong, tracePath } from 'podtap/trace';
 import t, { type Test } from 'tap';
 import { requires } from '../support/requires.js';
-import { NODE1, NODE3, POD_MAC, Stack, VTEP1, VTEP3, createNodes, createSlash16, createSlash32 } from './labs.js';
+import { NODE1, NODE3, POD_MAC, Stack, VTEP1, VTEP3, createNodes, createSlash16, createSlash32 } from '../../examples/labs.js';
 
 const skip = requires('tun', 'bridge');
 const overlay = requires('bridge', 'vxlan');
@@ -17,7 +17,13 @@ function stackOf(t: Test): Stack {
 }
 
 /** The trace, and that what was captured on its hops while `from` pinged says the same. */
-async function foretold(t: Test, namespaces: Readonly<Record<string, Netns>>, sender: Netns, options: Omit<TraceOptions, 'namespaces'>): Promise<Awaited<ReturnType<typeof tracePath>>> { // prettier-ignore
+async function foretold(
+  t: Test,
+  namespaces: Readonly<Record<string, Netns>>,
+  sender: Netns,
+  options: Omit<TraceOptions, 'namespaces'>,
+): Promise<Awaited<ReturnType<typeof tracePath>>> {
+  // prettier-ignore
   const trace = await tracePath({ namespaces, ...options });
   const { agrees, hops } = await captureAlong(trace, namespaces, () => ping(sender, options.to, { count: 2, interval: 20, timeout: trace.delivered ? 1000 : 100 })); // prettier-ignore
   t.ok(agrees, 'at every hop', { found: hops.flatMap(({ hop, differences }) => differences.map((one) => `${hop.namespace} ${hop.device} ${hop.direction}: ${one}`)) }); // prettier-ignore
@@ -41,7 +47,10 @@ await t.test('scene 1: by the bridges of node and pod', { skip }, async (t) => {
   t.strictSame(devices(there), ['client eth0 out', 'node veth4 in', 'node veth5 out', 'pod eth0 in', 'pod tap100 out']);
   t.strictSame(there.at, { namespace: 'pod', device: 'tap100', guest: 'unikernel' });
   t.strictSame(there.hops[0]!.peer, { namespace: 'node', device: 'veth4' });
-  t.match(there.hops[0]!.because, [{ by: 'route', table: 254 }, { by: 'neighbor', answer: { by: 'guest', mac: POD_MAC } }]);
+  t.match(there.hops[0]!.because, [
+    { by: 'route', table: 254 },
+    { by: 'neighbor', answer: { by: 'guest', mac: POD_MAC } },
+  ]);
   t.match(there.hops[4]!.because, [{ by: 'fdb', bridge: 'br0', entry: { mac: POD_MAC, state: 'noarp' } }]);
   t.match(String(there), /^ {2}5\. pod: tap100 out ==> unikernel\n.* > 02:00:00:bb:bb:b1, IPv4 172\.17\.0\.4 > 172\.17\.0\.5, TTL 64, icmp echo request, length 84$/m); // prettier-ignore
   t.match(JSON.parse(JSON.stringify(there)), { delivered: true, hops: [{ namespace: 'client' }, {}, {}, {}, {}] });
@@ -238,7 +247,10 @@ await t.test('mistakes are told', async (t) => {
   const stack = stackOf(t);
   const pod = await stack.netns();
   const wrong = (options: object): Promise<unknown> => tracePath({ namespaces: { pod }, from: 'pod', to: '10.0.0.1', ...options } as never);
-  await t.rejects(wrong({ from: 'pot' }), { code: 'ERR_INVALID_ARG_VALUE', message: "tracePath: 'from' must be one of pod; received 'pot'" });
+  await t.rejects(wrong({ from: 'pot' }), {
+    code: 'ERR_INVALID_ARG_VALUE',
+    message: "tracePath: 'from' must be one of pod; received 'pot'",
+  });
   await t.rejects(wrong({ to: 'here' }), { code: 'ERR_INVALID_ARG_VALUE' });
   await t.rejects(wrong({ protocoll: 'tcp' }), { message: /did you mean 'protocol'\?/ });
   await t.rejects(wrong({ source: 'fd00::1' }), { message: /same family/ });

@@ -13,12 +13,12 @@ export function readPcapng(file: Buffer): ReadPcapng {
   const u16 = (at: number): number => (little ? file.readUInt16LE(at) : file.readUInt16BE(at));
   const u32 = (at: number): number => (little ? file.readUInt32LE(at) : file.readUInt32BE(at));
   const u64 = (at: number): bigint => (little ? file.readBigUInt64LE(at) : file.readBigUInt64BE(at));
-  for (let at = 0; at < file.length; ) {
+  for (let at = 0; at < file.length;) {
     const [type, size] = [u32(at), u32(at + 4)];
     if (size % 4 !== 0 || u32(at + size - 4) !== size) throw new Error(`the block at ${at} has no end`);
     const options = (from: number): Map<number, { at: number; length: number }> => {
       const found = new Map<number, { at: number; length: number }>();
-      for (let option = from; option < at + size - 4; ) {
+      for (let option = from; option < at + size - 4;) {
         const [code, length] = [u16(option), u16(option + 2)];
         if (code === 0) return found;
         found.set(code, { at: option + 4, length });

@@ -1,4 +1,4 @@
-// The networks of the scenes, without their words.
+// The networks of the scenes, without their words: for scenes 9 and 10, the pictures and the tests.
 import { Netns, addAddress, addRoute, createBridge, createVeth, setNeighbor, setSysctl } from 'podtap';
 import { type Overlay, joinOverlay, nodeList } from 'podtap/overlay';
 import { createLab } from 'podtap/lab';
