@@ -8,7 +8,7 @@ import { compare, dump } from '../oracle/dump.js';
 import { requestsOf, withFaults } from '../oracle/faults.js';
 import { build } from '../oracle/pod.js';
 import { fresh, inside } from '../support/inside.js';
-import { requires } from '../support/requires.js';
+import { type Feature, requires } from '../support/requires.js';
 import { root } from '../support/root.js';
 import { namespaceLock, acquire } from '../../lib/transaction/lock.js';
 import { directory } from '../transaction/files.js';
@@ -16,7 +16,8 @@ import { richPod, wanted } from './around.js';
 
 t.setTimeout(300_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
-const veth = 'ip link add eth0 type veth peer name p0; for one in p0 eth0; do ip link set $one addrgenmode none; done; ip link set p0 up; ip link set eth0 up';
+const veth =
+  'ip link add eth0 type veth peer name p0; for one in p0 eth0; do ip link set $one addrgenmode none; done; ip link set p0 up; ip link set eth0 up';
 const pod = `${veth}; ip address add 10.1.0.2/24 dev eth0`;
 
 interface Case {
@@ -26,7 +27,7 @@ interface Case {
   readonly code: string;
   readonly message: RegExp;
   readonly transient?: boolean;
-  readonly needs?: Parameters<typeof requires>[0];
+  readonly needs?: Feature;
   /** Only when it is tried, and not already when it is planned. */
   readonly late?: true;
 }
@@ -103,7 +104,10 @@ await t.test('what it says of a step that failed', { skip }, async (t) => {
     const { error } = await withFaults([{ at, how: 'refused', errno: errnos[name as keyof typeof errnos] }], () => plumb(netns, { ...wanted, journal })); // prettier-ignore
     t.match(error, { name: 'PlumbError', code, transient, step: /^ip address delete \S+ dev (eth0|if100)$/, cause: { code: name } }, name);
     t.ok((error as PlumbError).undone.some((line) => line.startsWith('addrGenMode of eth0')), (error as PlumbError).undone.join('; ')); // prettier-ignore
-    t.ok((error as PlumbError).undone.some((line) => line.startsWith('interface ')), name);
+    t.ok(
+      (error as PlumbError).undone.some((line) => line.startsWith('interface ')),
+      name,
+    );
     t.match((error as PlumbError).message, new RegExp(name));
   }
 });
