@@ -169,9 +169,16 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const { asked, signal } = settings;
   const state = await snapshot(tx, new Set(parts));
   const { link, names, macs, mtu, operations } = await plan(tx.netns, state, asked);
-  let guest: GuestNetwork | undefined;
-  const meanwhile = (): void => void (guest = guestFor(state, link, { asked, resolv, mac: macs.guest, mtu, tap: names.tap }));
+  let told: { readonly guest: GuestNetwork } | { readonly error: unknown } | undefined;
+  const meanwhile = (): void => {
+    try {
+      told = { guest: guestFor(state, link, { asked, resolv, mac: macs.guest, mtu, tap: names.tap }) };
+    } catch (error) {
+      told = { error }; // thrown once the outcome of what is under way is known
+    }
+  };
   const performed = await tx[applies](operations, { signal, state, reading: new Reading(new Set(partsAfter)), meanwhile });
+  if (told === undefined || 'error' in told) throw told?.error;
   const after = performed.after ?? (await snapshot(tx, new Set(partsAfter)));
   const made = (name: string): { name: string; ifindex: number } => ({ name, ifindex: after.link(name)?.ifindex ?? 0 });
   const { queues, vnetHdr, offload, attach } = asked.tap;
@@ -190,7 +197,7 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
-  return { record: { wiring, guest: guest!, asked }, after };
+  return { record: { wiring, guest: told.guest, asked }, after };
 }
 
 interface Planned {
