@@ -7,7 +7,8 @@ import type { Problem } from '../primitive/host.js';
 import { type State, snapshot } from '../state/snapshot.js';
 import { addressesOf } from './link.js';
 import type { PlumbRecord } from './record.js';
-import { type Wiring, faultsOf, problemOf, wiringParts } from './wiring.js';
+import { problemOf } from './datapath.js';
+import { type Wiring, faultParts, faultsOf } from './datapaths.js';
 
 export type PlumbingEvent =
   /** A monitor has opened the TAP, or has let it go; 'overrun': changes were missed, and the state was read anew; 'gone': the TAP or the namespace is no more. */
@@ -33,7 +34,7 @@ export async function* eventsOf(
   try {
     let next = changes.next();
     for (;;) {
-      const state = await snapshot(netns, new Set(wiringParts));
+      const state = await snapshot(netns, faultParts(wiring));
       const tap = state.links.get(wiring.tap.ifindex);
       if (tap === undefined || tap.kind !== 'tun') return yield { type: 'gone' };
       if (attached !== tap.carrier && (attached !== undefined || tap.carrier)) yield { type: tap.carrier ? 'attached' : 'detached' };

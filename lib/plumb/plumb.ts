@@ -27,17 +27,19 @@ import { NLM_F_ACK } from '../wire/message.js';
 import type { Route } from '../wire/route.js';
 import type { Rule } from '../wire/rule.js';
 import { formatMac } from '../wire/text.js';
-import { type BridgeInput, planBridge } from './bridge.js';
+import { type Planned, freeName } from './datapath.js';
+import { type Wiring, datapathOf, faultParts, faultsOf } from './datapaths.js';
 import { plumbError } from './failure.js';
 import { addressesOf, pickLink } from './link.js';
 import { markOf } from './mark.js';
 import { type Asked, type PlumbOptions, type Settings, settingsOf } from './options.js';
 import { Plumbing, busyTap } from './plumbing.js';
 import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
-import { type Wiring, faultsOf } from './wiring.js';
 
 /** What is read before anything is changed, and again afterwards. */
-const parts: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy', 'fdb'];
+function partsFor({ mode }: Asked): ReadonlySet<Part> {
+  return new Set<Part>(['address', 'route', 'rule', 'neighbor', 'proxy', ...datapathOf(mode).parts]);
+}
 
 /**
  * Gives the place of a pod's interface to a guest: makes a TAP, joins it with the interface, and tells what the guest must be told. The guest
@@ -82,7 +84,7 @@ export interface Plan {
 export async function planPlumbing(scope: Scope, options: PlumbOptions = {}): Promise<Plan> {
   const { asked, signal } = settingsOf(options, 'planPlumbing');
   try {
-    const state = await snapshot(scope, new Set(parts));
+    const state = await snapshot(scope, partsFor(asked));
     signal?.throwIfAborted();
     const { operations } = await plan(netnsOf(scope), state, asked);
     return { operations, toString: () => script(operations, state) };
@@ -165,51 +167,39 @@ const LOOPBACK = 1; // ifindex, in every namespace
 
 async function apply(tx: Transaction, settings: Settings, resolv: string | undefined): Promise<Applied> {
   const { asked, signal } = settings;
-  const state = await snapshot(tx, new Set(parts));
-  const { link, names, macs, mtu, operations } = await plan(tx.netns, state, asked);
+  const parts = partsFor(asked);
+  const state = await snapshot(tx, parts);
+  const { link, tap, guestMac, mtu, operations, wiring: wiringOf } = await plan(tx.netns, state, asked);
   let guest: GuestNetwork | undefined;
-  const meanwhile = (): void => void (guest = guestFor(state, link, { asked, resolv, mac: macs.guest, mtu, tap: names.tap }));
-  const performed = await tx[applies](operations, { signal, state, reading: new Reading(new Set(parts)), meanwhile });
-  const after = performed.after ?? (await snapshot(tx, new Set(parts)));
-  const made = (name: string): { name: string; ifindex: number } => ({ name, ifindex: after.link(name)?.ifindex ?? 0 });
-  const { queues, vnetHdr, offload, attach } = asked.tap;
-  const wiring: Wiring = {
-    mode: asked.mode,
-    link: { name: link.name, ifindex: link.ifindex },
-    tap: made(names.tap),
-    bridge: made(names.bridge),
-    guestMac: macs.guest,
-    linkMac: macs.link,
-    tapMac: macs.tap,
-    mtu,
-    shape: { queues, vnetHdr, offload },
-    attach,
-  };
+  const meanwhile = (): void => void (guest = guestFor(state, link, { asked, resolv, mac: guestMac, mtu, tap }));
+  const performed = await tx[applies](operations, { signal, state, reading: new Reading(parts), meanwhile });
+  const after = performed.after ?? (await snapshot(tx, parts));
+  const wiring = wiringOf(after);
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
   return { record: { wiring, guest: guest!, asked }, after };
 }
 
-interface Planned {
+interface Planning extends Planned<Wiring> {
   readonly link: Link;
-  readonly names: BridgeInput['names'];
-  readonly macs: BridgeInput['macs'];
+  readonly tap: string;
+  readonly guestMac: string;
   readonly mtu: number;
-  readonly operations: readonly Operation[];
 }
 
-async function plan(netns: Netns, state: State, asked: Asked): Promise<Planned> {
-  const link = pickLink(state, asked.link);
-  const names = { tap: await tapName(netns, state, asked.tap.name), bridge: freeName(state, 'br') };
+async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning> {
+  const datapath = datapathOf(asked.mode);
+  const link = pickLink(state, asked.link, datapath.refusal);
+  const tap = await tapName(netns, state, asked.tap.name);
   const mtu = asked.tap.mtu ?? link.mtu;
   if (mtu > link.mtu)
     throw invalidArgument('ERR_INVALID_ARG_VALUE', `plumb: 'tap.mtu' must be at most that of '${link.name}', ${link.mtu}: longer frames would be dropped there without a word; received ${mtu}`); // prettier-ignore
-  const guest = asked.guestMac === 'clone' ? link.mac : asked.guestMac === 'random' ? localMac() : asked.guestMac;
-  const macs = { guest, link: guest === link.mac ? localMac() : link.mac, bridge: localMac(), tap: asked.tap.mac ?? tapMac() };
+  const guestMac = asked.guestMac === 'clone' ? link.mac : asked.guestMac === 'random' ? localMac() : asked.guestMac;
   const mark = markOf({ mode: asked.mode, link: link.name, ...(asked.label !== undefined && { label: asked.label }) });
-  const operations = planBridge({ link, addresses: addressesOf(state, link.ifindex), asked: asked.tap, names, macs, mtu, mark });
-  return { link, names, macs, mtu, operations };
+  const fresh = { macs: [localMac(), localMac()] as const, tapMac: tapMac() };
+  const addresses = addressesOf(state, link.ifindex);
+  return { link, tap, guestMac, mtu, ...datapath.plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh }) };
 }
 
 async function tapName(netns: Netns, state: State, wanted: string | undefined): Promise<string> {
@@ -219,10 +209,6 @@ async function tapName(netns: Netns, state: State, wanted: string | undefined): 
   const { name, ifindex, mac, mtu, kind } = there;
   const tap = new Tap(placeIn(netns), { ifindex, mac, mtu }, { name, queues: 1, vnetHdr: false, offload: {} }, []);
   throw busyTap(name, kind === 'tun' ? await tap.holders() : []);
-}
-
-function freeName(state: State, prefix: string): string {
-  for (let number = 0; ; number++) if (state.link(`${prefix}${number}`) === undefined) return `${prefix}${number}`;
 }
 
 /** Locally administered, and of all such MACs the highest: a bridge takes the lowest of its ports'. */
@@ -292,7 +278,7 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
     if (unfinished) await undoHeld(journal, entry, netns);
     else if (record !== undefined && isMeant(record, asked)) {
       // What a monitor had open is no more: that one is over, and this is another.
-      if (faultsOf(record.wiring, await snapshot(netns, new Set(parts))).some(({ code }) => code.endsWith('_GONE'))) {
+      if (faultsOf(record.wiring, await snapshot(netns, faultParts(record.wiring))).some(({ code }) => code.endsWith('_GONE'))) {
         await undoHeld(journal, entry, netns);
         continue;
       }
