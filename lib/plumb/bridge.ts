@@ -143,7 +143,8 @@ function inlet(netns: Netns, { bridge }: BridgeWiring): Promise<Inlet> {
 export const bridge: Datapath<BridgeWiring> = {
   mode: 'bridge',
   schema,
-  parts: ['fdb'],
+  parts: [],
+  partsAfter: ['address', 'route', 'neighbor', 'proxy', 'fdb'],
   faultParts: ['address', 'fdb'],
   refusal: ({ kind }) => unbridged[kind],
   plan,

@@ -76,8 +76,10 @@ export interface Found<W> {
 export interface Datapath<W extends AnyWiring> {
   readonly mode: W['mode'];
   readonly schema: v.GenericSchema<unknown, W>;
-  /** Tables of the kernel that `plan` and undoing need, beside those that tell what the guest must be told. */
+  /** Tables of the kernel that `plan` needs, and those that it changes, beside those that tell what the guest must be told. */
   readonly parts: readonly Part[];
+  /** Tables of what the plan touches and of what it makes. */
+  readonly partsAfter: readonly Part[];
   /** Tables that must have been read for `faults` and `find`. */
   readonly faultParts: readonly Part[];
   /** Why an interface cannot be joined this way; it follows its name in a sentence. undefined: it can. */

@@ -36,7 +36,7 @@ import { type Asked, type PlumbOptions, type Settings, settingsOf } from './opti
 import { Plumbing, busyTap } from './plumbing.js';
 import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
 
-/** What is read before anything is changed, and again afterwards. */
+/** What is read before anything is changed. */
 function partsFor({ mode }: Asked): ReadonlySet<Part> {
   return new Set<Part>(['address', 'route', 'rule', 'neighbor', 'proxy', ...datapathOf(mode).parts]);
 }
@@ -167,13 +167,13 @@ const LOOPBACK = 1; // ifindex, in every namespace
 
 async function apply(tx: Transaction, settings: Settings, resolv: string | undefined): Promise<Applied> {
   const { asked, signal } = settings;
-  const parts = partsFor(asked);
-  const state = await snapshot(tx, parts);
+  const state = await snapshot(tx, partsFor(asked));
   const { link, tap, guestMac, mtu, operations, wiring: wiringOf } = await plan(tx.netns, state, asked);
+  const partsAfter = new Set(datapathOf(asked.mode).partsAfter);
   let guest: GuestNetwork | undefined;
   const meanwhile = (): void => void (guest = guestFor(state, link, { asked, resolv, mac: guestMac, mtu, tap }));
-  const performed = await tx[applies](operations, { signal, state, reading: new Reading(parts), meanwhile });
-  const after = performed.after ?? (await snapshot(tx, parts));
+  const performed = await tx[applies](operations, { signal, state, reading: new Reading(partsAfter), meanwhile });
+  const after = performed.after ?? (await snapshot(tx, partsAfter));
   const wiring = wiringOf(after);
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)

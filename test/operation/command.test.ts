@@ -172,6 +172,7 @@ const groups: Readonly<Record<string, { features?: readonly Feature[]; from?: ()
       set({ name: 'renamed' }, 'eth1'),
       { op: 'link.set', link: 2, change: { mtu: 1350 } }, // by its index
       { op: 'link.delete', link: 'renamed' },
+      { op: 'link.deleteGroup', group: 5 },
     ],
   },
   addresses: {
