@@ -146,6 +146,7 @@ export const bridge: Datapath<BridgeWiring> = {
   parts: [],
   partsAfter: ['address', 'route', 'neighbor', 'proxy', 'fdb'],
   faultParts: ['address', 'fdb'],
+  keepsAddresses: false,
   refusal: ({ kind }) => unbridged[kind],
   plan,
   faults,

@@ -7,6 +7,7 @@ import type { Problem } from '../primitive/host.js';
 import type { Part, State } from '../state/snapshot.js';
 import type { Address } from '../wire/address.js';
 import type { Link } from '../wire/link.js';
+import type { Ability } from './ability.js';
 import type { Mark } from './mark.js';
 import type { Asked } from './options.js';
 
@@ -49,6 +50,8 @@ export interface PlanInput {
   readonly mtu: number;
   /** For IFLA_IFALIAS of what is made. */
   readonly mark: string;
+  /** Of the datapath's abilities those that this kernel has. */
+  readonly can: ReadonlySet<Ability>;
   /** Chosen at random: MACs that are locally administered, and one that is for a TAP. */
   readonly fresh: { readonly macs: readonly [string, string]; readonly tapMac: string };
 }
@@ -82,6 +85,10 @@ export interface Datapath<W extends AnyWiring> {
   readonly partsAfter: readonly Part[];
   /** Tables that must have been read for `faults` and `find`. */
   readonly faultParts: readonly Part[];
+  /** What `plan` must know of this kernel. */
+  readonly abilities?: readonly Ability[];
+  /** Whether the pod's interface has its addresses all the while. */
+  readonly keepsAddresses: boolean;
   /** Why an interface cannot be joined this way; it follows its name in a sentence. undefined: it can. */
   readonly refusal: (link: Link) => string | undefined;
   /** What is to be done: from nothing but what is given. */

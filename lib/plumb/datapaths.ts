@@ -2,9 +2,10 @@
 import * as v from 'valibot';
 import type { Part, State } from '../state/snapshot.js';
 import { bridge } from './bridge.js';
-import type { AnyWiring, Datapath, Fault } from './datapath.js';
+import type { Datapath, Fault } from './datapath.js';
+import { redirect } from './redirect.js';
 
-export const datapaths = { bridge };
+export const datapaths = { bridge, redirect };
 
 export type DatapathMode = keyof typeof datapaths;
 export type Wiring = { [M in DatapathMode]: (typeof datapaths)[M] extends Datapath<infer W> ? W : never }[DatapathMode];
@@ -15,7 +16,7 @@ export const modes = Object.keys(datapaths) as readonly DatapathMode[];
 export const wiringSchema = v.union(modes.map((mode) => datapaths[mode].schema)) as unknown as v.GenericSchema<unknown, Wiring>;
 
 export function datapathOf(mode: DatapathMode): Datapath<Wiring> {
-  return datapaths[mode] as unknown as Datapath<Wiring>;
+  return datapaths[mode];
 }
 
 export function isMode(mode: string): mode is DatapathMode {

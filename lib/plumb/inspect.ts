@@ -49,7 +49,8 @@ export async function inspect(netns: Netns): Promise<Inspection> {
       holders: await holdersOf(netns, tap),
     });
   }
-  for (const mode of modes) problems.push(...(datapathOf(mode).strays?.(state) ?? []));
+  for (const stray of modes.flatMap((mode) => datapathOf(mode).strays?.(state) ?? []))
+    if (!problems.some(({ message }) => message === stray.message)) problems.push(stray);
   return { plumbings, problems, toString: () => told(plumbings, problems) };
 }
 

@@ -27,6 +27,7 @@ import { NLM_F_ACK } from '../wire/message.js';
 import type { Route } from '../wire/route.js';
 import type { Rule } from '../wire/rule.js';
 import { formatMac } from '../wire/text.js';
+import { type Ability, can as has } from './ability.js';
 import { type Planned, freeName } from './datapath.js';
 import { type Wiring, datapathOf, faultParts, faultsOf } from './datapaths.js';
 import { plumbError } from './failure.js';
@@ -49,6 +50,10 @@ function partsFor({ mode }: Asked): ReadonlySet<Part> {
  * All or nothing: if anything fails, or the signal aborts it, the namespace is as it was, which a crash does not prevent: `recover` undoes
  * what was interrupted. Where the interface is plumbed already, with the same options, nothing is changed. Given a transaction, it
  * is part of that one.
+ *
+ * Mode 'redirect' (the default): what comes in by the interface leaves by the TAP and the other way round, by a filter on each that
+ * redirects. The interface keeps all that it has; the pod's processes get nothing from outside meanwhile. If the TAP goes away, the
+ * filter on the interface eats what comes in: `events` tells 'broken', and `repair` takes it away.
  *
  * Mode 'bridge': interface and TAP are the two ports of a bridge. The interface loses its addresses and gets another MAC; it stays up.
  * `planPlumbing` prints the commands of ip(8) and bridge(8) that do the same.
@@ -172,7 +177,12 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const partsAfter = new Set(datapathOf(asked.mode).partsAfter);
   let guest: GuestNetwork | undefined;
   const meanwhile = (): void => void (guest = guestFor(state, link, { asked, resolv, mac: guestMac, mtu, tap }));
-  const performed = await tx[applies](operations, { signal, state, reading: new Reading(partsAfter), meanwhile });
+  const performed = await tx[applies](operations, {
+    signal,
+    state,
+    reading: partsAfter.has('filter') ? undefined : new Reading(partsAfter),
+    meanwhile,
+  });
   const after = performed.after ?? (await snapshot(tx, partsAfter));
   const wiring = wiringOf(after);
   const [fault] = faultsOf(wiring, after);
@@ -199,7 +209,9 @@ async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning>
   const mark = markOf({ mode: asked.mode, link: link.name, ...(asked.label !== undefined && { label: asked.label }) });
   const fresh = { macs: [localMac(), localMac()] as const, tapMac: tapMac() };
   const addresses = addressesOf(state, link.ifindex);
-  return { link, tap, guestMac, mtu, ...datapath.plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh }) };
+  const can = new Set<Ability>();
+  for (const ability of datapath.abilities ?? []) if (await has(ability)) can.add(ability);
+  return { link, tap, guestMac, mtu, ...datapath.plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, can, fresh }) };
 }
 
 async function tapName(netns: Netns, state: State, wanted: string | undefined): Promise<string> {
@@ -302,7 +314,7 @@ function differencesOf({ wiring, asked: then }: PlumbRecord, now: Asked): string
   const look = (name: string, was: unknown, is: unknown): void => {
     if (is !== undefined && inspect(was) !== inspect(is)) differences.push(`${name} was ${inspect(was)}, and now is ${inspect(is)}`);
   };
-  for (const name of ['mode', 'guestMac', 'label', 'resolvConf', 'hostname'] as const) look(name, then[name], now[name]);
+  for (const name of ['mode', 'guestMac', 'label', 'resolvConf', 'hostname', 'filters'] as const) look(name, then[name], now[name]);
   look('tap.name', wiring.tap.name, now.tap.name);
   for (const name of ['attach', 'persist', 'queues', 'vnetHdr', 'offload', 'owner', 'group', 'mac', 'mtu', 'ifindex'] as const) look(`tap.${name}`, then.tap[name], now.tap[name]); // prettier-ignore
   return differences;

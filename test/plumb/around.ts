@@ -10,7 +10,7 @@ import { type Ended, fixture } from '../support/inside.js';
 export const richPod: Pod = rich;
 
 /** Where there is one, eth1 has addresses as well: which one is meant must be said. */
-export const wanted: PlumbOptions = { link: 'eth0', tap: 'tap0' };
+export const wanted: PlumbOptions = { link: 'eth0', tap: 'tap0', mode: 'bridge' };
 /** What plumb makes then. */
 export const ours = ['tap0', 'br0'];
 
