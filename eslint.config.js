@@ -76,7 +76,7 @@ const builtin = {
 };
 
 export default tseslint.config(
-  { ignores: ['**/node_modules/', 'dist/', 'build/', 'build-cmake/', 'prebuilds/', '.tap/'] },
+  { ignores: ['**/node_modules/', 'dist/', 'build/', 'build-cmake/', 'cache/', 'prebuilds/', '.tap/'] },
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.recommendedTypeChecked],

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { createRequire } from 'node:module';
 import { setTimeout as delay } from 'node:timers/promises';
 import { join } from 'node:path';
+import { prepareGuests } from './kernels.mjs';
 import { needs, nodeDirectory, provide } from './needs.mjs';
 import { main, root, step, Stop } from './steps.mjs';
 
@@ -20,7 +21,12 @@ export async function prepare({ tests = false, cmake = false } = {}) {
     throw new Stop('node_modules');
   }
   await provide([...needs.build, ...(tests ? needs.tests : []), ...(cmake ? needs.cmake : [])]);
-  if (tests) await provide(needs.guests, { optional: true });
+  if (tests) {
+    await provide(needs.guests, { optional: true });
+    await prepareGuests().catch((error) => {
+      if (!(error instanceof Stop)) throw error; // tests that boot it are skipped
+    });
+  }
   const targets = [addon, typescript, ...(tests ? [tap] : [])];
   if (targets.every((target) => target() === undefined)) return;
   const unlock = await lock();

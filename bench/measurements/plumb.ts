@@ -1,8 +1,9 @@
 // The whole job and its undo, against C that reads and changes the same: plumb by bridge with its snapshot, its journal (which is
 // podtap's alone) and its reading back. Each pod is a namespace of its own, and each contender gets fresh ones.
+import { closeSync, openSync, readSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Netns, addRoute, createVeth, plumb } from 'podtap';
-import { type Bench, type Contender, type Measurement, PODTAP, median, timed } from '../measurement.js';
+import { type Bench, type Contender, type Measurement, PODTAP, median, quantile, timed } from '../measurement.js';
 
 const GROUP = 89;
 /** The kernel takes namespaces down behind one's back, and holds RTNL for it. */
@@ -71,7 +72,63 @@ export const plumbMeasurements: readonly Measurement[] = [
       return { contenders, restore: () => restore(bench, pods) };
     },
   },
+  {
+    name: 'plumb-lateness',
+    figures: [
+      {
+        title: `while ${AT_ONCE} pods are plumbed and undone, the event loop is late: 99 of 100 times at most`,
+        unit: 'ms',
+        target: { more: 5e6 },
+      },
+      { title: '... at worst', unit: 'ms' },
+      { title: '... at worst, of which its thread had a processor', unit: 'ms', target: { more: 5e6 } },
+    ],
+    prepare: async (bench) => {
+      const pods: Netns[] = [];
+      for (let count = 0; count < AT_ONCE; count++) pods.push(await createPod(bench, count));
+      await delay(SETTLE_MILLISECONDS / 2);
+      const atOnce = async (): Promise<void> => {
+        const all = await Promise.all(pods.map((pod) => plumb(pod)));
+        await Promise.all(all.map((one) => one.undo()));
+      };
+      const rounds = bench.quick ? 1 : 2;
+      const contenders: Contender[] = [
+        { name: 'timers alone', round: () => lateness(delay(5000)), rounds },
+        { name: PODTAP, round: () => lateness(atOnce()), rounds },
+      ];
+      return { contenders, restore: () => restore(bench, pods) };
+    },
+  },
 ];
+
+/** Of timers of a millisecond while some work lasts: the 99th percentile, the worst, and the worst without what others took of the processors. */
+async function lateness(work: Promise<void>): Promise<readonly number[]> {
+  const busy = { yet: true };
+  const done = work.finally(() => (busy.yet = false));
+  const late: number[] = [];
+  const own: number[] = [];
+  const schedstat = openSync('/proc/thread-self/schedstat', 'r');
+  try {
+    while (busy.yet) {
+      const ran = processorTime(schedstat);
+      const due = process.hrtime.bigint() + 1_000_000n;
+      await delay(1);
+      const by = Math.max(0, Number(process.hrtime.bigint() - due));
+      late.push(by);
+      own.push(Math.min(by, processorTime(schedstat) - ran));
+    }
+  } finally {
+    closeSync(schedstat);
+  }
+  await done;
+  return [quantile(late, 0.99), quantile(late, 1), quantile(own, 1)];
+}
+
+/** Nanoseconds that this thread has had: Documentation/scheduler/sched-stats.rst. */
+function processorTime(schedstat: number): number {
+  const text = Buffer.alloc(64);
+  return parseInt(text.toString('latin1', 0, readSync(schedstat, text, 0, text.length, 0)));
+}
 
 async function createPod({ netns }: Bench, number: number): Promise<Netns> {
   const pod = await Netns.create();

@@ -4,7 +4,7 @@ import type * as v from 'valibot';
 import { oneOf, options } from '../check.js';
 import type { Netns } from '../kernel/netns.js';
 import { PacketSocket } from '../kernel/packet.js';
-import type { FdbRequest } from '../operation/neighbor.js';
+import { localMac } from '../primitive/mac.js';
 import type { Operation } from '../operation/kinds.js';
 import { keys } from '../state/resource.js';
 import { settingOf } from '../state/link.js';
@@ -121,14 +121,10 @@ function find(mark: Mark, links: readonly Link[], state: State): Found<BridgeWir
   const link = state.link(mark.link) ?? [...state.links.values()].find(({ master, ifindex }) => master === bridge?.ifindex && ifindex !== tap?.ifindex); // prettier-ignore
   const problems = missing(mark, [['TAP', tap], ['bridge', bridge], [`interface '${mark.link}'`, link]]); // prettier-ignore
   if (link === undefined || tap === undefined || bridge === undefined) return { link, tap, problems };
-  const entry = [...state.resources.values()].find(({ kind, link: one }) => kind === 'fdb' && one === tap.ifindex)?.value as FdbRequest | undefined; // prettier-ignore
-  const wiring: BridgeWiring = {
-    mode: 'bridge',
-    ...seen(link, tap),
-    bridge: { name: bridge.name, ifindex: bridge.ifindex },
-    // Without the entry the guest's MAC is not known; its absence is a problem by itself.
-    guestMac: entry?.mac ?? '02:00:00:00:00:00',
-  };
+  const guestMac = mark.mac ?? '02:00:00:00:00:00'; // somebody wrote the mark who did not know it: that it is nowhere is told
+  // It must be any but the guest's.
+  const linkMac = link.mac === guestMac ? localMac() : link.mac;
+  const wiring: BridgeWiring = { mode: 'bridge', ...seen(link, tap), bridge: { name: bridge.name, ifindex: bridge.ifindex }, guestMac, linkMac }; // prettier-ignore
   return { link, tap, wiring, problems };
 }
 

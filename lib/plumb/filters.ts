@@ -20,8 +20,11 @@ export const REDIRECT = `podtap ${PURPOSE}`;
 /** Where filters of what comes in are: an interface has one such qdisc or none. */
 export interface Hook {
   readonly kind: 'ingress' | 'clsact';
-  /** How its filters name their place. */
-  readonly parent: 'ffff:' | 'ffff:fff2';
+  /**
+   * How its filters name their place. Of an ingress qdisc there are two names, and the kernel tells that of the filter that was added last
+   * for all of them: it stays the one that others have used.
+   */
+  readonly parent: string;
   readonly ingressBlock?: number | undefined;
 }
 
@@ -30,7 +33,8 @@ export function hookOf(state: State, ifindex: number): Hook | undefined {
   for (const { kind, link, value } of state.resources.values()) {
     if (kind !== 'qdisc' || link !== ifindex) continue;
     const qdisc = value as unknown as Qdisc;
-    if (qdisc.kind === 'ingress') return { kind: 'ingress', parent: 'ffff:', ingressBlock: qdisc.ingressBlock };
+    if (qdisc.kind === 'ingress')
+      return { kind: 'ingress', parent: ingressFilters(state, ifindex)[0]?.parent ?? 'ffff:', ingressBlock: qdisc.ingressBlock };
     if (qdisc.kind === 'clsact') return { kind: 'clsact', parent: 'ffff:fff2', ingressBlock: qdisc.ingressBlock };
   }
   return undefined;

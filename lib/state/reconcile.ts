@@ -1,4 +1,5 @@
 // Getting back: from what was, what we made of it and what is there now, to what shall be there. Somebody else's changes stay.
+import { temporaryForm } from './address.js';
 import { type Image, type Images } from './images.js';
 import { type existence } from './link.js';
 import { keys, kindOfKey, linkOfKey } from './resource.js';
@@ -46,7 +47,7 @@ export function reconcile(images: Images, state: State): Reconciled {
     const users = image.before === undefined && kindOfKey(key) === 'qdisc' ? othersFilters(images, state, index!) : 0;
     if (users > 0)
       leftBehind.push(`${describe(key, state)} was made by podtap and stays, for ${users === 1 ? 'a filter' : `${users} filters`} of somebody else`); // prettier-ignore
-    else if (isOf(image, now)) wants.set(key, image.before);
+    else if (isOf(image, now) || isHalfBack(key, image, now)) wants.set(key, image.before);
     else
       leftBehind.push(`${describe(key, state)} is ${told(now)}, and was ${told(image.before)} before podtap made it ${afterText(image)}`);
   }
@@ -69,8 +70,13 @@ function lostSources(images: Images, state: State): ReadonlySet<string> {
 /** Of an interface, those that podtap has not made: they would go with their qdisc. */
 function othersFilters(images: Images, state: State, index: number): number {
   const isOurs = (key: string): boolean =>
-    images.touched.get(key)?.before === undefined && images.touched.has(key) ? true : [...images.additions].some(([prefix, known]) => key.startsWith(prefix) && !known.includes(key)); // prettier-ignore
+    (images.touched.has(key) && images.touched.get(key)!.before === undefined) || [...images.additions].some(([prefix, known]) => key.startsWith(prefix) && !known.includes(key)); // prettier-ignore
   return [...state.resources.values()].filter(({ kind, link, key }) => kind === 'filter' && link === index && !isOurs(key)).length;
+}
+
+/** As an undo that was killed has left it. */
+function isHalfBack(key: string, { before }: Image, now: Value): boolean {
+  return kindOfKey(key) === 'address' && before !== undefined && same(now, temporaryForm(before));
 }
 
 function isOfPort(key: string): boolean {

@@ -73,13 +73,15 @@ export function filterResource(read: Filter): Resource | undefined {
   const own = ownName(filter);
   if (own !== undefined) return { kind: 'filter', link: ifindex, read, ...ownFilter(ifindex, own) };
   const { parent, chain = 0, priority, protocol, handle = '' } = filter;
+  // Two names of one place: the kernel tells the one that was used last.
+  const place = parent === 'ffff:' ? 'ffff:fff2' : parent;
   // Counters and times change with every packet; an action that is added anew has another index.
   const actions = filter.actions?.map(({ statistics: _a, references: _r, bindings: _b, times: _t, index: _i, ...action }) => action);
   const options = withoutCounters(filter.options);
   const value = { ...filter, ...(options !== undefined && { options }), ...(actions !== undefined && { actions }) } as unknown as Value;
   return {
     kind: 'filter',
-    key: `${keys.filter(ifindex)}${parent}/${chain}/${priority}/${protocol}/${handle}`,
+    key: `${keys.filter(ifindex)}${place}/${chain}/${priority}/${protocol}/${handle}`,
     link: ifindex,
     read,
     value,

@@ -1,65 +1,16 @@
 // A guest that is not this kernel: user-mode Linux on the TAP, told its network by the texts of podtap/guest, and nothing else.
-import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import t from 'tap';
 import { Netns, addAddress, addRoute, bridgeEnslave, cloneMac, createTap, flushAddresses, readAddr } from 'podtap';
 import { createLab, ping } from 'podtap/lab';
 import { defineGuest, dracutCmdline, guestOf, uml } from 'podtap/guest';
+import { type Machine, boot as bootMachine, needed } from '../support/machine.js';
 import { requires } from '../support/requires.js';
-import { root } from '../support/root.js';
 
-const skip = requires('tun', 'uml', 'busybox');
+const skip = requires('tun', ...needed.uml);
 
-/** An initramfs of busybox and init.sh, which configures the network as dracut would. */
-function initramfs(): string {
-  const folder = t.testdir({ root: { bin: {}, proc: {}, dev: {} } });
-  copyFileSync(execFileSync('sh', ['-c', 'command -v busybox'], { encoding: 'utf8' }).trim(), join(folder, 'root/bin/busybox'));
-  copyFileSync(join(root, 'test/guest/init.sh'), join(folder, 'root/init'));
-  chmodSync(join(folder, 'root/init'), 0o755);
-  // Debian's has IPv6 as a module.
-  const release = execFileSync('linux.uml', ['--version'], { encoding: 'utf8' }).trim();
-  for (const [at, module] of ['lib/crc-ccitt.ko', 'net/ipv6/ipv6.ko'].entries())
-    copyFileSync(`/usr/lib/uml/modules/${release}/kernel/${module}`, join(folder, `root/${at}.ko`));
-  const archive = join(folder, 'initrd');
-  const { status } = spawnSync('sh', ['-ec', `cd "$1/root"; find . | busybox cpio -o -H newc > "$2"`, 'sh', folder, archive]);
-  if (status !== 0) throw new Error('no initramfs');
-  return archive;
-}
-const initrd = skip === false ? initramfs() : '';
-
-/** Boots it, waits until it has pinged `far`; what it says of itself. Where this machine is short of processes the guest's first one may fail to fork. */
-async function boot(netns: Netns, args: readonly string[], far: readonly string[], tries = 3): Promise<Running> {
-  const running = await start(netns, args, far);
-  if (tries === 1 || !/can't fork/.test(running.said)) return running;
-  await running[Symbol.asyncDispose]();
-  return boot(netns, args, far, tries - 1);
-}
-
-async function start(netns: Netns, args: readonly string[], far: readonly string[]): Promise<Running> {
-  const home = t.testdirName;
-  mkdirSync(home, { recursive: true });
-  const child = await netns.spawn('linux.uml', ['mem=128M', `initrd=${initrd}`, `uml_dir=${home}`, 'con=null', 'con0=null,fd:1', 'quiet', 'panic=-1', ...args, `far=${far.join(',')}`], { stdio: ['ignore', 'pipe', 'pipe'] }); // prettier-ignore
-  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  let said = '';
-  await new Promise<void>((resolve) => {
-    for (const stream of [child.stdout!, child.stderr!])
-      stream.setEncoding('utf8').on('data', (part: string) => {
-        said += part.replaceAll('\r', '');
-        if (/that is all|Kernel panic/.test(said)) resolve();
-      });
-    void ended.then(resolve);
-  });
-  return {
-    said,
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGTERM');
-      await ended;
-    },
-  };
-}
-interface Running extends AsyncDisposable {
-  readonly said: string;
+/** Boots it; it has pinged `far`. */
+function boot(netns: Netns, args: readonly string[], far: readonly string[]): Promise<Machine> {
+  return bootMachine('uml', netns, { args, parameters: [`far=${far.join(',')}`] });
 }
 
 await t.test('a pod on a bridge: what eth0 had, the guest has', { skip }, async (t) => {

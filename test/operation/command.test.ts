@@ -112,6 +112,9 @@ const groups: Readonly<Record<string, { features?: readonly Feature[]; from?: ()
       set({ port: { learning: true, flood: true, hairpin: false, isolated: false, locked: false }, mtu: 1400 }),
       set({ master: null }),
       { op: 'link.delete', link: 'b2' },
+      link('b3', 'bridge', { mac: '02:00:00:00:00:07', group: 11, addrGenMode: 'none' }),
+      link('b4', 'bridge', { mac: '02:00:00:00:00:08', group: 11, addrGenMode: 'none' }),
+      { op: 'link.deleteGroup', group: 11 },
     ],
   },
   'links: bridge VLANs': {
@@ -172,7 +175,6 @@ const groups: Readonly<Record<string, { features?: readonly Feature[]; from?: ()
       set({ name: 'renamed' }, 'eth1'),
       { op: 'link.set', link: 2, change: { mtu: 1350 } }, // by its index
       { op: 'link.delete', link: 'renamed' },
-      { op: 'link.deleteGroup', group: 5 },
     ],
   },
   addresses: {

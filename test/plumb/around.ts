@@ -9,10 +9,12 @@ import { type Ended, fixture } from '../support/inside.js';
 /** Also with a second interface that can be plumbed. */
 export const richPod: Pod = rich;
 
+/** Files such as oracle.redirect.test.ts run the tests of oracle.test.ts by another datapath. */
+export const mode = (process.env.PLUMB_MODE ?? 'bridge') as NonNullable<PlumbOptions['mode']>;
 /** Where there is one, eth1 has addresses as well: which one is meant must be said. */
-export const wanted: PlumbOptions = { link: 'eth0', tap: 'tap0', mode: 'bridge' };
+export const wanted: PlumbOptions = { link: 'eth0', tap: 'tap0', mode };
 /** What plumb makes then. */
-export const ours = ['tap0', 'br0'];
+export const ours = mode === 'bridge' ? ['tap0', 'br0'] : ['tap0'];
 
 /** Random pods of each property; more by RUNS=300. */
 export const runs = (usual: number): number => Math.ceil(usual * Number(process.env.RUNS ?? 1));
@@ -40,6 +42,7 @@ export function elsewhere(
   directory: string,
   options: PlumbOptions = wanted,
   env: NodeJS.ProcessEnv = {},
+  ...more: readonly string[]
 ): Promise<Ended> {
-  return fixture('plumb/plumb.fixture.js', [what, netns.path!, directory, JSON.stringify(options)], { env });
+  return fixture('plumb/plumb.fixture.js', [what, netns.path!, directory, JSON.stringify(options), ...more], { env });
 }

@@ -7,11 +7,11 @@ import { type Netns, PlumbError, type Plumbing, addRule, plumb, recover, setLink
 import { type Dump, compare, dump, expected } from '../oracle/dump.js';
 import { withFaults } from '../oracle/faults.js';
 import { type Pod, build, pods } from '../oracle/pod.js';
-import { type Tampering, tamper, tamperings } from '../oracle/tamper.js';
+import { type Tampering, acts, tamper, tamperings } from '../oracle/tamper.js';
 import { requires } from '../support/requires.js';
 import { run } from '../support/oracle.js';
 import { directory } from '../transaction/files.js';
-import { elsewhere, none, ours, richPod, runs, wanted } from './around.js';
+import { elsewhere, mode, none, ours, richPod, runs, wanted } from './around.js';
 
 t.setTimeout(runs(1) * 300_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
@@ -70,9 +70,12 @@ async function tampered(t: Parameters<typeof directory>[0], pod: Pod, todo: read
   none(readdirSync(journal), 'in the journal');
 }
 
+// In another bridge eth0 is another sort of port, and that bridge another bridge: see the cases below.
+const tricks = (Object.keys(acts) as Tampering['what'][]).filter((what) => what !== 'enslave');
+
 await t.test('any pod, any tampering', { skip }, async (t) => {
   await fc.assert(
-    fc.asyncProperty(pods(), tamperings(), fc.constantFrom(...Object.keys(ways)), (pod, todo, way) => tampered(t, pod, todo, way)),
+    fc.asyncProperty(pods(), tamperings(tricks), fc.constantFrom(...Object.keys(ways)), (pod, todo, way) => tampered(t, pod, todo, way)),
     { numRuns: runs(24) },
   );
 });
@@ -93,6 +96,7 @@ const cases: readonly (readonly [what: string, command: string, left: readonly R
 ]; // prettier-ignore
 
 for (const [what, command, left, leftBehind] of cases) {
+  if (mode !== 'bridge') continue; // of what plumb by bridge touches
   await t.test(`case: ${what}`, { skip }, async (t) => {
     await using built = await build(richPod);
     const { netns } = built;

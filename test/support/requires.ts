@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { root } from './root.js';
 
 /** Whose lack it is, and what finds out: undefined where it is there, else what was said instead. */
 interface Probe {
@@ -53,6 +55,7 @@ const probes = {
   busybox: command('busybox', '! ldd "$(command -v busybox)" >/dev/null 2>&1 || { echo not a static one >&2; exit 1; }'),
   cloud_init: command('cloud-init', 'cloud-init --version'),
   dracut: command('sh', 'test -r /usr/lib/dracut/modules.d/40network/net-lib.sh || { echo not installed >&2; exit 1; }'),
+  guest_kernel: { of: 'machine', missing: () => (existsSync(join(root, 'cache/guests/vmlinuz')) ? undefined : 'node scripts/kernels.mjs has not fetched it') }, // prettier-ignore
   ipconfig: command('/usr/lib/klibc/bin/ipconfig', 'true'),
   netplan: command('netplan', 'netplan generate --help'),
   network_generator: command('/lib/systemd/systemd-network-generator', 'true'),

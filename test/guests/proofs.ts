@@ -1,0 +1,165 @@
+// What is proved of each datapath, with guests that know nothing but what podtap/guest prints.
+import net from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Netns, type PlumbOptions, type Plumbing, type PlumbingEvent, getLink, plumb, readAddr } from 'podtap';
+import { type GuestNetwork, dracutCmdline, guestOf, qemu, uml } from 'podtap/guest';
+import type { Test } from 'tap';
+import { compare, dump } from '../oracle/dump.js';
+import { until } from '../support/inside.js';
+import { type Kind, type Machine, type MachineOptions, boot, needed } from '../support/machine.js';
+import { requires } from '../support/requires.js';
+import { CLIENT, FIRST_MAC, MTU, POD, type Subnet, createCluster } from './cluster.js';
+import type { Trait } from './modes.js';
+import { answered, exchange, firstReply } from './traffic.js';
+
+export function skipped(kind: Kind, { root }: Trait): string | false {
+  return requires('tun', 'bridge', ...needed[kind], ...(root ? (['root'] as const) : []));
+}
+
+/** A directory for the journal. */
+function journalOf(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'podtap-journal-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+/** Boots it in the pod with what it is told, and nothing else. */
+function bootUml(pod: Netns, guest: GuestNetwork, driver: 'vector' | 'tuntap' = 'vector'): Promise<Machine> {
+  const { args, device } = uml(guest, { driver, without: ['mtu'] });
+  const { parameters } = dracutCmdline(guest, { reader: 'systemd', devices: [device] });
+  return boot('uml', pod, { args, parameters });
+}
+
+function bootQemu(
+  pod: Netns,
+  guest: GuestNetwork,
+  how: Parameters<typeof qemu>[1] = {},
+  more: Partial<MachineOptions> = {},
+): Promise<Machine> {
+  const { args } = qemu(guest, { properties: { romfile: '' }, ...how });
+  const { parameters } = dracutCmdline(guest, { reader: 'systemd' });
+  return boot('qemu', pod, { args, parameters, ...more });
+}
+
+/** Plumbs; its undo, at the end, must leave the pod as it was, and answering. */
+export async function plumbed(
+  t: Test,
+  subnet: Subnet,
+  options: PlumbOptions,
+  body: (world: { pod: Netns; client: Netns; node: Netns; net: Plumbing }) => Promise<void>,
+): Promise<void> {
+  await using cluster = await createCluster(subnet);
+  const { client, pod, node } = cluster;
+  t.ok(await answered(client, POD.ipv4), 'the pod itself answers');
+  const before = await dump(pod);
+  const started = performance.now();
+  const net = await plumb(pod, { tap: 'tap100', journal: journalOf(t), ...options });
+  t.comment(`plumbed in ${(performance.now() - started).toFixed(0)} ms`);
+  try {
+    await body({ pod, client, node, net });
+  } finally {
+    const { leftBehind } = await net.undo();
+    t.same(leftBehind, []);
+  }
+  t.same(compare(before, await dump(pod)), [], 'the pod is as it was');
+  t.ok(await answered(client, POD.ipv4), 'the pod itself answers again');
+}
+
+/** Both families, both ways, with the MTU that the pod has. */
+async function proveTraffic(
+  t: Test,
+  client: Netns,
+  machine: Machine,
+  guest: GuestNetwork,
+  families: readonly ('ipv4' | 'ipv6')[] = ['ipv4'],
+): Promise<void> {
+  t.match(machine.said, new RegExp(`mtu ${MTU} [^]*link/ether ${guest.mac} `), 'its card is what it was said to be');
+  for (const family of ['ipv4', 'ipv6'] as const) {
+    t.ok(await answered(client, POD[family]), `${family}: the other pod is answered`);
+    t.match(
+      await machine.run(`ping${family === 'ipv6' ? '6' : ''} -c 1 -w 9 ${CLIENT[family]}`),
+      /1 packets received/,
+      `${family}: the guest is answered`,
+    );
+  }
+  for (const family of families) await exchange(t, client, machine, family);
+}
+
+export async function proveUml(t: Test, trait: Trait, subnet: Subnet): Promise<void> {
+  await plumbed(t, subnet, { mode: trait.mode, vmm: 'uml' }, async ({ pod, client, net }) => {
+    t.equal(net.guest.mac, FIRST_MAC);
+    t.equal((await getLink(pod, 'eth0'))!.mac === FIRST_MAC, trait.keepsMac);
+    await using machine = await bootUml(pod, net.guest);
+    await proveTraffic(t, client, machine, net.guest, ['ipv4', 'ipv6']);
+  });
+}
+
+/** By name, as most monitors do; killed, and started again. */
+export async function proveQemuByName(t: Test, trait: Trait, subnet: Subnet): Promise<void> {
+  await plumbed(t, subnet, { mode: trait.mode, vmm: 'qemu', tap: { name: 'tap100', attach: 'name' } }, async ({ pod, client, net }) => {
+    const seen: PlumbingEvent['type'][] = [];
+    const stop = new AbortController();
+    const watching = (async () => {
+      for await (const { type } of net.events({ signal: stop.signal })) seen.push(type);
+    })().catch((error: unknown) => {
+      if (!stop.signal.aborted) throw error;
+    });
+    t.teardown(() => stop.abort());
+    await using machine = await bootQemu(pod, net.guest);
+    await proveTraffic(t, client, machine, net.guest);
+    t.ok(await until(() => seen.includes('attached')), 'the monitor has the TAP');
+    await machine.kill('SIGKILL');
+    t.ok(await until(() => seen.includes('detached')), 'it was killed');
+    t.equal((await net.verify()).ok, true, 'what was made is still there');
+    await using second = await bootQemu(pod, net.guest);
+    t.ok(await until(() => seen.filter((type) => type === 'attached').length === 2), 'and started again');
+    t.ok(await answered(client, POD.ipv4), 'the other pod is answered');
+    await exchange(t, client, second);
+    stop.abort();
+    await watching;
+  });
+}
+
+/** By inherited descriptors: one, or one for each queue. */
+export async function proveQemuByDescriptor(t: Test, trait: Trait, subnet: Subnet, queues: number): Promise<void> {
+  await plumbed(t, subnet, { mode: trait.mode, vmm: 'qemu', tap: { name: 'tap100', queues } }, async ({ pod, client, net }) => {
+    await using fds = await net.tap.takeFds();
+    // The first three are the console's.
+    const childFds = fds.fds.map((_, at) => 3 + at);
+    await using machine = await bootQemu(pod, net.guest, queues > 1 ? { fds: childFds } : { fd: childFds[0]! }, {
+      stdio: fds.fds,
+      processors: queues,
+    });
+    fds.close();
+    t.equal((await machine.run('ls /sys/class/net/eth0/queues')).match(/rx-/g)?.length, queues, 'the guest has all queues');
+    await proveTraffic(t, client, machine, net.guest);
+  });
+}
+
+/** A guest that is up already, with its card and its addresses: the wire is plugged in by the plumbing. */
+export async function proveQemuPluggedIn(t: Test, trait: Trait, subnet: Subnet): Promise<void> {
+  await using cluster = await createCluster(subnet);
+  const { client, pod } = cluster;
+  t.ok(await answered(client, POD.ipv4), 'the pod itself answers');
+  const guest = guestOf(await readAddr(pod, 'eth0'), { tap: 'tap100' });
+  const folder = journalOf(t);
+  const socket = join(folder, 'monitor');
+  const [, , , device = ''] = qemu(guest, { properties: { romfile: '' } }).args;
+  const args = ['-netdev', 'hubport,id=net0,hubid=0', '-device', device, '-monitor', `unix:${socket},server=on,wait=off`];
+  await using machine = await boot('qemu', pod, { args, parameters: dracutCmdline(guest, { reader: 'systemd' }).parameters });
+  const monitor = net.connect(socket);
+  let heard = '';
+  monitor.setEncoding('utf8').on('data', (part: string) => (heard += part));
+  const started = performance.now();
+  await using net1 = await plumb(pod, { mode: trait.mode, vmm: 'qemu', journal: folder, tap: { name: 'tap100', attach: 'name' } });
+  const made = performance.now();
+  monitor.write('netdev_add tap,id=wire,ifname=tap100,script=no,downscript=no\nnetdev_add hubport,id=net1,hubid=0,netdev=wire\n');
+  const took = await firstReply(client, POD.ipv4);
+  t.not(took, undefined, heard);
+  t.comment(`plumbed in ${(made - started).toFixed(0)} ms, first reply ${took?.toFixed(0)} ms later`);
+  t.equal(net1.guest.mac, guest.mac);
+  t.match(machine.said, guest.mac);
+  monitor.destroy();
+}
