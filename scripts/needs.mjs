@@ -26,6 +26,7 @@ export const needs = {
     program('setpriv', 'util-linux'),
     program('mount', 'mount'),
     program('nft', 'nftables'),
+    program('tcpdump', 'tcpdump'),
     program('openssl', 'openssl'),
     program('etcd', 'etcd-server'), // Debian starts it as a service too, which the tests neither use nor disturb
     // Compiles native/bpf again, to be compared with what is committed.
