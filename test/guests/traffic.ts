@@ -21,8 +21,8 @@ export async function firstReply(from: Netns, address: string, patience = 10_000
   return undefined;
 }
 
-export function answered(from: Netns, address: string): Promise<boolean> {
-  return firstReply(from, address).then((took) => took !== undefined);
+export function answered(from: Netns, address: string, patience?: number): Promise<boolean> {
+  return firstReply(from, address, patience).then((took) => took !== undefined);
 }
 
 /** 8 MB from the guest's web server, and 8 MB into it. */
