@@ -8,6 +8,7 @@ import { dumpMeasurements } from './measurements/dumps.js';
 import { eventMeasurements } from './measurements/events.js';
 import { frameMeasurements } from './measurements/frames.js';
 import { overlayMeasurement } from './measurements/overlay.js';
+import { plumbMeasurements } from './measurements/plumb.js';
 import { podMeasurement } from './measurements/pod.js';
 import { importMeasurement, latenessMeasurement } from './measurements/process.js';
 import { requestMeasurements } from './measurements/requests.js';
@@ -18,6 +19,7 @@ const measurements: readonly Measurement[] = [
   ...requestMeasurements,
   ...deviceMeasurements,
   podMeasurement,
+  ...plumbMeasurements,
   overlayMeasurement,
   ...dumpMeasurements,
   ...eventMeasurements,

@@ -76,6 +76,7 @@ export interface PacketSpec {
   readonly filter?: Uint8Array; // struct sock_filter[], attached before the socket is bound
   readonly outgoing?: boolean; // false: PACKET_IGNORE_OUTGOING
   readonly promiscuous?: boolean; // PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC
+  readonly described?: boolean; // for readPackets: SO_TIMESTAMPNS, PACKET_AUXDATA
   readonly bufferSize?: number; // SO_RCVBUFFORCE, else SO_RCVBUF; bytes
 }
 
@@ -168,6 +169,8 @@ export interface NativeAddon {
   readSocket(descriptor: Descriptor, into: Uint8Array, ends: Uint32Array): number;
   /** As readSocket, but what the kernel did not send (nl_pid other than 0) is passed over. */
   readNetlink(descriptor: Descriptor, into: Uint8Array, ends: Uint32Array): number;
+  /** As readSocket, of a packet socket that is `described`: before each frame stands a header, which lib/wire/capture.ts reads. */
+  readPackets(descriptor: Descriptor, into: Uint8Array, ends: Uint32Array): number;
   /** write(2) of each, from the one at `from` on; how many were written, -errno if the first could not be. */
   write(descriptor: Descriptor, datagrams: readonly Uint8Array[], from: number): number;
 
@@ -206,6 +209,8 @@ export interface NativeAddon {
   macvtapFind(netns: Descriptor, ifindex: number): Promise<DeviceNumber>;
   macvtapOpen(netns: Descriptor, spec: MacvtapSpec): Promise<TunInfo & { queues: Descriptor[] }>;
   packetOpen(netns: Descriptor, spec: PacketSpec): Promise<Descriptor>;
+  /** Since the last call: frames that the filter took, those without room among them, and these. PACKET_STATISTICS. */
+  packetStatistics(descriptor: Descriptor): { readonly received: number; readonly dropped: number };
 
   // ---- eBPF: bpf(2); keys and values back to back, those of maps for each CPU with the values of all CPUs, 8-byte aligned
   bpfMapCreate(spec: BpfMapSpec): Promise<Descriptor>;

@@ -16,11 +16,12 @@ const { metafile } = await build({
     guest: 'dist/lib/guest/index.js',
     lab: 'dist/lib/lab/index.js',
     overlay: 'dist/lib/overlay/index.js',
+    trace: 'dist/lib/trace/index.js',
     unprivileged: 'dist/lib/lab/unprivileged.js',
   },
   outdir: output,
   bundle: true,
-  splitting: true, // so that podtap, podtap/guest, podtap/lab and podtap/overlay have the same classes
+  splitting: true, // so that podtap, podtap/guest, podtap/lab, podtap/overlay and podtap/trace have the same classes
   chunkNames: 'shared-[hash]',
   external: ['bindings'], // only require()d, when the addon is loaded
   platform: 'node',

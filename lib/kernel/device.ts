@@ -196,6 +196,11 @@ export abstract class TapDevice implements AsyncDisposable {
     }
   }
 
+  /** This handle was closed, and opens nothing any more. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** Closes our descriptors and deletes nothing; but a TAP that is not persistent lives only as long as somebody holds it. */
   async close(): Promise<void> {
     const queues = this.#held;

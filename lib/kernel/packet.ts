@@ -2,11 +2,13 @@ import * as v from 'valibot';
 import { boolean, check, integer, optional, options, u16 } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { type Descriptor, native } from '../native.js';
+import { type CapturedBytes, decodeCaptured } from '../wire/capture.js';
 import { Writer } from '../wire/writer.js';
 import { type Scope, attachment } from './netns.js';
 import { Writing, batches, failure } from './queue.js';
 import { system } from './system.js';
 
+const [DRAIN_BYTES, DRAIN_FRAMES] = [256 * 1024, 256];
 const ETH_P_ALL = 3; // uapi/linux/if_ether.h
 
 /** One instruction of classic BPF: struct sock_filter, as `tcpdump -dd` prints it. */
@@ -23,6 +25,13 @@ export interface PacketOptions {
   readonly promiscuous?: boolean;
   /** Of the receive buffer, in bytes. */
   readonly bufferSize?: number;
+}
+
+export interface PacketCounts {
+  /** Frames that the filter took, those that were dropped among them. */
+  readonly received: number;
+  /** Those of them for which the buffer had no room. */
+  readonly dropped: number;
 }
 
 const instruction = v.strictTuple(
@@ -49,9 +58,9 @@ export class PacketSocket implements AsyncDisposable {
   }
 
   /** @throws PodtapError ENODEV: no such device; EPERM: CAP_NET_RAW is missing */
-  static async open(scope: Scope, ifindex: number, settings: PacketOptions = {}): Promise<PacketSocket> {
+  static async open(scope: Scope, ifindex: number, settings: PacketOptions = {}, described = false): Promise<PacketSocket> {
     const { filter, protocol = ETH_P_ALL, ...rest } = check(packetOptions, settings, 'openPacketSocket');
-    const spec = { ifindex, protocol, ...rest, ...(filter !== undefined && { filter: encodeFilter(filter) }) };
+    const spec = { ifindex, protocol, described, ...rest, ...(filter !== undefined && { filter: encodeFilter(filter) }) };
     return new PacketSocket(await system(native().packetOpen(attachment(scope).netns, spec)));
   }
 
@@ -62,6 +71,29 @@ export class PacketSocket implements AsyncDisposable {
       if (errno !== 0) throw failure(errno, 'recv');
       yield ends.map((end, index) => bytes.subarray(ends[index - 1] ?? 0, end));
     }
+  }
+
+  /** The same with the kernel's time and how each was addressed, of a socket that was opened `described`. After an abort also what had come by then. */
+  async *captured(settings: { readonly signal?: AbortSignal } = {}): AsyncGenerator<readonly CapturedBytes[], void, undefined> {
+    const read: Parameters<typeof batches>[1] = (addon, descriptor, into, ends) => addon.readPackets(descriptor, into, ends);
+    const decode = (bytes: Uint8Array, ends: readonly number[]): readonly CapturedBytes[] =>
+      ends.map((end, index) => decodeCaptured(bytes.subarray(ends[index - 1] ?? 0, end)));
+    const descriptor = this.#open();
+    for await (const { bytes, ends, errno } of batches([descriptor], read, settings.signal)) {
+      if (errno !== 0) throw failure(errno, 'recvmsg');
+      yield decode(bytes, ends);
+    }
+    for (;;) {
+      const [into, ends] = [new Uint8Array(DRAIN_BYTES), new Uint32Array(DRAIN_FRAMES)];
+      const count = read(native(), descriptor, into, ends);
+      if (count <= 0) return;
+      yield decode(into, [...ends.subarray(0, count)]);
+    }
+  }
+
+  /** Since the last call. */
+  statistics(): PacketCounts {
+    return native().packetStatistics(this.#open());
   }
 
   /** How many were sent before the first that was refused. */

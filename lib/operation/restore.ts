@@ -1,8 +1,8 @@
 // From a difference to the operations that make it good, in an order that works. What the kernel does by itself on the way (routes
 // that come with an address) is seen when the state is read again: whoever restores calls this until nothing is left to do.
-import { addressGroup, addressRequest } from '../state/address.js';
+import { addressGroup, addressRequest, temporaryForm, usableAtOnce } from '../state/address.js';
 import type { Setting } from '../state/link.js';
-import { type Resource, kindOfKey, keys } from '../state/resource.js';
+import { type Resource, kindOfKey, keys, linkOfKey } from '../state/resource.js';
 import { devicesOf, routeRequest } from '../state/route.js';
 import { type State, monotonic } from '../state/snapshot.js';
 import { isHook } from '../state/tc.js';
@@ -23,13 +23,22 @@ export class Target {
   readonly #groups = new Map<string, Resource[]>();
   readonly #resources = new Map<string, Resource>();
   readonly #start: State;
+  /** Keys of routes that the kernel takes away by itself, with addresses that shall not be there, or with forwarding. */
+  readonly #kernels = new Set<string>();
   /** Interfaces whose addresses are put back: the kernel makes routes for these. */
   readonly #readdressed = new Set<number>();
 
   constructor(start: State, wants: ReadonlyMap<string, Value>, orders: ReadonlyMap<string, readonly string[]>) {
     this.#start = start;
     this.#wants = wants;
-    for (const [key, resource] of start.resources) if (!wants.has(key)) this.#resources.set(key, resource);
+    const leaving = new Set([...wants].flatMap(([key, value]) => (value === undefined && kindOfKey(key) === 'address' ? [linkOfKey(key)] : [])));
+    // A router has an anycast address for each prefix.
+    const isRouter = [...wants.keys()].some((key) => kindOfKey(key) === 'sysctl' && key.endsWith('forwarding'));
+    for (const [key, resource] of start.resources) {
+      if (wants.has(key)) continue;
+      if (resource.kind === 'route' && isKernels(resource.value, false) && (isRouter || comesWith(leaving, resource))) this.#kernels.add(key);
+      else this.#resources.set(key, resource);
+    }
     for (const [key, value] of wants) if (value !== undefined && !isPlain(key)) this.#resources.set(key, resourceOf(key, value));
     for (const resource of this.#resources.values()) {
       if (resource.group === undefined) continue;
@@ -273,6 +282,7 @@ export class Target {
 
   /** What others have added since we began is no concern of ours; but what the kernel has made for an address that we put back is. */
   #isNews({ key, kind, value }: Resource): boolean {
+    if (this.#kernels.has(key)) return true;
     if (this.#resources.has(key) || this.#wants.has(key) || this.#start.resources.has(key)) return false;
     const made = kind === 'route' && isKernels(value, false) && devicesOf(value as unknown as Route).some((one) => this.#readdressed.has(one as number)); // prettier-ignore
     return !made;
@@ -332,15 +342,8 @@ function firstUnlike(have: readonly Resource[], want: readonly Resource[], alike
   return index;
 }
 
-function usableAtOnce(address: Address): Address {
-  if (!address.address.includes(':') || address.flags?.includes('nodad') === true) return address;
-  return { ...address, flags: ['nodad', ...(address.flags ?? []).filter((flag) => flag !== 'optimistic')] };
-}
-
-/** How an address stands there between being added and being made what it was. */
-export function temporaryForm(value: Value): Value {
-  const address = value as unknown as Address;
-  return usableAtOnce(address) as unknown as Value;
+function comesWith(links: ReadonlySet<unknown>, { kind, value }: Resource): boolean {
+  return kind === 'route' && devicesOf(value as unknown as Route).some((one) => links.has(one));
 }
 
 /** Of table local (255) unless `local` is false. */

@@ -30,8 +30,9 @@ export class Touching {
     }
   }
 
-  /** An interface is made. */
+  /** An interface is made. Where another one has its index, none will be. */
   makes(ifindex: number, link: { readonly name: string; readonly kind: string }): void {
+    if (this.state.links.has(ifindex)) return;
     this.images.touch(keys.link(ifindex), undefined, [existence(link)]);
     this.ours.add(ifindex);
   }

@@ -2,8 +2,8 @@
 import { type Netns, attachment } from '../kernel/netns.js';
 import { Tap, type TapHolder, placeIn } from '../kernel/tap.js';
 import type { Problem } from '../primitive/host.js';
+import { localMac } from '../primitive/mac.js';
 import { type State, snapshot } from '../state/snapshot.js';
-import type { FdbRequest } from '../operation/neighbor.js';
 import type { Link } from '../wire/link.js';
 import { type Mark, parseMark } from './mark.js';
 import { type Wiring, faultsOf, problemOf, wiringParts } from './wiring.js';
@@ -56,7 +56,7 @@ export async function inspect(netns: Netns): Promise<Inspection> {
       holders: await holdersOf(netns, tap),
     });
     if (link === undefined || bridge === undefined) continue;
-    problems.push(...faultsOf(wiringOf(state, link, tap, bridge), state).map(problemOf));
+    problems.push(...faultsOf(wiringOf(mark, link, tap, bridge), state).map(problemOf));
   }
   return { plumbings, problems, toString: () => told(plumbings, problems) };
 }
@@ -74,19 +74,19 @@ function marked(state: State): readonly { readonly mark: Mark; readonly links: r
   return [...found.values()];
 }
 
-/** As it must have been meant: the guest's MAC is in the bridge's table. */
-function wiringOf(state: State, link: Link, tap: Link, bridge: Link): Wiring {
+/** As it must have been meant. */
+function wiringOf({ mac }: Mark, link: Link, tap: Link, bridge: Link): Wiring {
   const named = ({ name, ifindex }: Link): Wiring['tap'] => ({ name, ifindex });
-  const entry = [...state.resources.values()].find(({ kind, link: one }) => kind === 'fdb' && one === tap.ifindex)?.value as FdbRequest | undefined; // prettier-ignore
+  const guestMac = mac ?? '02:00:00:00:00:00'; // somebody wrote the mark who did not know it: that it is nowhere is told
   const info = tap.info instanceof Uint8Array ? undefined : tap.info;
   return {
     mode: 'bridge',
     link: named(link),
     tap: named(tap),
     bridge: named(bridge),
-    // Without the entry the guest's MAC is not known; its absence is a problem by itself.
-    guestMac: entry?.mac ?? '02:00:00:00:00:00',
-    linkMac: link.mac,
+    guestMac,
+    // It must be any but the guest's.
+    linkMac: link.mac === guestMac ? localMac() : link.mac,
     tapMac: tap.mac,
     mtu: tap.mtu,
     shape: { queues: 1, vnetHdr: info?.vnet_hdr === 1, offload: {} },

@@ -9,7 +9,7 @@ import { parseResolvConf } from '../guest/resolv.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
 import { Tap, placeIn } from '../kernel/tap.js';
-import { turn } from '../kernel/turn.js';
+import { seated, turn } from '../kernel/turn.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { localMac } from '../primitive/mac.js';
 import type { Scope } from '../primitive/scope.js';
@@ -19,9 +19,9 @@ import { devicesOf } from '../state/route.js';
 import { type Part, Reading, type State, snapshot } from '../state/snapshot.js';
 import { type Journal, openJournal } from '../transaction/journal.js';
 import type { Member } from '../transaction/member.js';
-import { undoHeld } from '../transaction/recover.js';
+import { standingOf, undoHeld } from '../transaction/recover.js';
 import { recordOf } from '../transaction/record.js';
-import { Transaction, Work, applies, enters, transaction } from '../transaction/transaction.js';
+import { type Transaction, Work, applies, enters, outerOf, transaction } from '../transaction/transaction.js';
 import { type Link, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK } from '../wire/message.js';
 import type { Route } from '../wire/route.js';
@@ -36,8 +36,10 @@ import { Plumbing, busyTap } from './plumbing.js';
 import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
 import { type Wiring, faultsOf } from './wiring.js';
 
-/** What is read before anything is changed, and again afterwards. */
-const parts: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy', 'fdb'];
+/** What is read before anything is changed. */
+const parts: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy'];
+/** Of what the changes touch, and of what they make. */
+const partsAfter: readonly Part[] = ['address', 'route', 'neighbor', 'proxy', 'fdb'];
 
 /**
  * Gives the place of a pod's interface to a guest: makes a TAP, joins it with the interface, and tells what the guest must be told. The guest
@@ -58,15 +60,15 @@ const parts: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy',
  * net.keep();
  */
 export async function plumb(scope: Scope, options: PlumbOptions = {}): Promise<Plumbing> {
+  await turn(); // before the options are checked, too: of many pods at once that alone would take long
   const settings = settingsOf(options, 'plumb');
   attachment(scope);
-  await turn();
   const { asked, signal } = settings;
   const resolv = await readResolvConf(asked);
   signal?.throwIfAborted();
   try {
-    if (scope instanceof Transaction) return await plumbIn(scope, settings, resolv);
-    return await plumbAlone(scope as Netns, settings, resolv);
+    const outer = outerOf(scope as Netns | Transaction);
+    return outer === undefined ? await plumbAlone(scope as Netns, settings, resolv) : await plumbIn(outer, settings, resolv);
   } catch (error) {
     throw plumbError(error);
   }
@@ -123,7 +125,7 @@ async function plumbAlone(netns: Netns, settings: Settings, resolv: string | und
     async (tx) => {
       ({ member } = await tx[enters]());
       found = await existing(member, settings);
-      if (found === undefined) applied = await apply(tx, settings, resolv);
+      if (found === undefined) applied = await seated(() => apply(tx, settings, resolv));
     },
     async (first) => {
       if (applied !== undefined) images = await first.finish(applied.after, recordValue(applied.record));
@@ -142,7 +144,7 @@ async function plumbIn(tx: Transaction, settings: Settings, resolv: string | und
       const entered = await inner[enters]();
       const found = await existing(entered.member, settings);
       if (found !== undefined) return found;
-      const { record, after } = await apply(inner, settings, resolv);
+      const { record, after } = await seated(() => apply(inner, settings, resolv));
       const { images, entry } = await entered.member.keep(entered.images, after, settings.asked.label, recordValue(record));
       if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true);
       entered.keeps(entry);
@@ -167,10 +169,17 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const { asked, signal } = settings;
   const state = await snapshot(tx, new Set(parts));
   const { link, names, macs, mtu, operations } = await plan(tx.netns, state, asked);
-  let guest: GuestNetwork | undefined;
-  const meanwhile = (): void => void (guest = guestFor(state, link, { asked, resolv, mac: macs.guest, mtu, tap: names.tap }));
-  const performed = await tx[applies](operations, { signal, state, reading: new Reading(new Set(parts)), meanwhile });
-  const after = performed.after ?? (await snapshot(tx, new Set(parts)));
+  let told: { readonly guest: GuestNetwork } | { readonly error: unknown } | undefined;
+  const meanwhile = (): void => {
+    try {
+      told = { guest: guestFor(state, link, { asked, resolv, mac: macs.guest, mtu, tap: names.tap }) };
+    } catch (error) {
+      told = { error }; // thrown once the outcome of what is under way is known
+    }
+  };
+  const performed = await tx[applies](operations, { signal, state, reading: new Reading(new Set(partsAfter)), meanwhile });
+  if (told === undefined || 'error' in told) throw told?.error;
+  const after = performed.after ?? (await snapshot(tx, new Set(partsAfter)));
   const made = (name: string): { name: string; ifindex: number } => ({ name, ifindex: after.link(name)?.ifindex ?? 0 });
   const { queues, vnetHdr, offload, attach } = asked.tap;
   const wiring: Wiring = {
@@ -188,7 +197,7 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
-  return { record: { wiring, guest: guest!, asked }, after };
+  return { record: { wiring, guest: told.guest, asked }, after };
 }
 
 interface Planned {
@@ -202,12 +211,14 @@ interface Planned {
 async function plan(netns: Netns, state: State, asked: Asked): Promise<Planned> {
   const link = pickLink(state, asked.link);
   const names = { tap: await tapName(netns, state, asked.tap.name), bridge: freeName(state, 'br') };
+  const taken = asked.tap.ifindex === undefined ? undefined : state.links.get(asked.tap.ifindex);
+  if (taken !== undefined) throw new PlumbError(`the index ${taken.ifindex} is that of '${taken.name}' already; choose another one`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
   const mtu = asked.tap.mtu ?? link.mtu;
   if (mtu > link.mtu)
     throw invalidArgument('ERR_INVALID_ARG_VALUE', `plumb: 'tap.mtu' must be at most that of '${link.name}', ${link.mtu}: longer frames would be dropped there without a word; received ${mtu}`); // prettier-ignore
   const guest = asked.guestMac === 'clone' ? link.mac : asked.guestMac === 'random' ? localMac() : asked.guestMac;
   const macs = { guest, link: guest === link.mac ? localMac() : link.mac, bridge: localMac(), tap: asked.tap.mac ?? tapMac() };
-  const mark = markOf({ mode: asked.mode, link: link.name, ...(asked.label !== undefined && { label: asked.label }) });
+  const mark = markOf({ mode: asked.mode, link: link.name, mac: guest, ...(asked.label !== undefined && { label: asked.label }) });
   const operations = planBridge({ link, addresses: addressesOf(state, link.ifindex), asked: asked.tap, names, macs, mtu, mark });
   return { link, names, macs, mtu, operations };
 }
@@ -284,16 +295,23 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
   if (journal === undefined || netns.id.cookie === undefined) return undefined;
   const { asked, ifPlumbed } = settings;
   const { entries } = await journal.entries({ cookie: netns.id.cookie });
-  for (const entry of entries) {
+  const standing = await standingOf(journal, entries);
+  // What stays of a transaction is undone with all the rest of it.
+  const inOrder = [...entries].sort((a, b) => Number(recordOf(a).kept !== undefined) - Number(recordOf(b).kept !== undefined));
+  const undone = new Set<string>();
+  for (const entry of inOrder) {
     const { main, kept } = recordOf(entry);
-    if (entry.id === member.entry?.id || main === (member.entry?.id ?? '')) continue;
-    const unfinished = entry.state !== 'applied' || (main !== undefined && entries.some(({ id }) => id === main));
+    if (entry.id === member.entry?.id || main === (member.entry?.id ?? '') || undone.has(main ?? '')) continue;
+    const how = standing(entry);
     const record = plumbRecord(kept);
-    if (unfinished) await undoHeld(journal, entry, netns);
-    else if (record !== undefined && isMeant(record, asked)) {
+    if (how === 'over') await journal.remove(entry);
+    else if (how === 'unfinished') {
+      await undoHeld(journal, [entry], netns);
+      undone.add(entry.id);
+    } else if (record !== undefined && isMeant(record, asked)) {
       // What a monitor had open is no more: that one is over, and this is another.
-      if (faultsOf(record.wiring, await snapshot(netns, new Set(parts))).some(({ code }) => code.endsWith('_GONE'))) {
-        await undoHeld(journal, entry, netns);
+      if (faultsOf(record.wiring, await snapshot(netns, new Set(partsAfter))).some(({ code }) => code.endsWith('_GONE'))) {
+        await undoHeld(journal, [entry], netns);
         continue;
       }
       const differences = differencesOf(record, asked);

@@ -75,13 +75,14 @@ export class Plumbing implements AsyncDisposable {
 
   /** The guest's wire. Held by nobody until its descriptors are taken, or frames read or sent. */
   get tap(): Tap {
+    if (this.#tap === undefined || this.#tap.closed) this.#tap = this.#newTap();
+    return this.#tap;
+  }
+
+  #newTap(): Tap {
     const { tap, tapMac, mtu, shape } = this.#record.wiring;
-    return (this.#tap ??= new Tap(
-      { id: this.#id, use: (work) => this.#with(work) },
-      { ...tap, mac: tapMac, mtu },
-      { name: tap.name, ...shape },
-      [],
-    ));
+    const place = { id: this.#id, use: <T>(work: (netns: Netns) => Promise<T>) => this.#with(work) };
+    return new Tap(place, { ...tap, mac: tapMac, mtu }, { name: tap.name, ...shape }, []);
   }
 
   /**
@@ -101,7 +102,8 @@ export class Plumbing implements AsyncDisposable {
    */
   async undo(): Promise<UndoReport> {
     if (this.#undone) return { state: 'already-undone', leftBehind: [] };
-    const report = 'journal' in this.#undoing ? await undoEntry(this.#undoing.journal, this.#undoing.entry) : await this.#undoHere(this.#undoing.images); // prettier-ignore
+    const undoing = this.#undoing;
+    const report = 'journal' in undoing ? await undoEntry(undoing.journal, undoing.entry, { netns: this.#netns }) : await this.#undoHere(undoing.images); // prettier-ignore
     this.#undone = true;
     await this.#letGo();
     return report;
@@ -117,7 +119,7 @@ export class Plumbing implements AsyncDisposable {
       const { wiring } = this.#record;
       const problems = faultsOf(wiring, await snapshot(netns, new Set(wiringParts))).map(problemOf);
       signal?.throwIfAborted();
-      const idle = wanted && problems.length === 0 && (await this.tap.holders()).length === 0;
+      const idle = wanted && problems.length === 0 && (await this.#newTap().holders()).length === 0;
       const [toGuest, fromGuest] = idle ? await traffic(netns, wiring, signal) : (['skipped', 'skipped'] as const);
       for (const [way, crossing] of [['to', toGuest], ['from', fromGuest]] as const) // prettier-ignore
         if (crossing === 'lost') problems.push({ code: 'FRAME_LOST', message: `a frame ${way} the guest was lost on its way between ${wiring.link.name} and ${wiring.tap.name}`, fix: 'look for filters on both: tc filter show, nft list ruleset' }); // prettier-ignore
@@ -171,7 +173,7 @@ export class Plumbing implements AsyncDisposable {
     if (netns === undefined) return { state: 'namespace-gone', leftBehind: [] };
     try {
       await using _ = await acquireHere(namespaceLock(netns.id));
-      const { undone, leftBehind, failed } = await undo(netns, images);
+      const { undone, leftBehind, failed } = await undo(netns, images, async () => undefined);
       if (failed.length > 0) throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, { code: 'ERR_TRANSACTION_UNDO', undone, leftBehind: [...leftBehind, ...failed] }); // prettier-ignore
       return { state: 'undone', leftBehind };
     } finally {

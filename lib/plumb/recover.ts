@@ -4,7 +4,7 @@ import { type LinkRef, abortSignal, check, linkRef, oneOf, optional, options, te
 import { PodtapError } from '../errors.js';
 import { Netns, type NetnsRef, attachment } from '../kernel/netns.js';
 import { openJournal } from '../transaction/journal.js';
-import { type RecoverReport, type UndoReport, recoverJournal, undoEntry } from '../transaction/recover.js';
+import { type RecoverReport, type UndoReport, recoverJournal, standingOf, undoAll, undoEntry } from '../transaction/recover.js';
 import { recordOf } from '../transaction/record.js';
 import { Plumbing } from './plumbing.js';
 import { plumbRecord } from './record.js';
@@ -26,10 +26,10 @@ export async function openPlumbing(
   if (netns.id.cookie === undefined) return undefined;
   const journal = await openJournal(directory);
   const { entries } = await journal.entries({ cookie: netns.id.cookie });
+  const standing = await standingOf(journal, entries);
   for (const entry of entries) {
-    const { main, kept } = recordOf(entry);
-    const record = plumbRecord(kept);
-    if (record === undefined || entry.state !== 'applied' || entries.some(({ id }) => id === main)) continue;
+    const record = plumbRecord(recordOf(entry).kept);
+    if (record === undefined || standing(entry) !== 'finished') continue;
     const { name, ifindex } = record.wiring.link;
     if (label !== undefined && entry.label !== label) continue;
     if (link !== undefined && link !== name && link !== ifindex) continue;
@@ -59,7 +59,7 @@ export async function unplumb(
   const journal = await openJournal(directory);
   if ('label' in given) {
     const entry = await journal.find(given.label);
-    return entry === undefined ? { state: 'already-undone', leftBehind: [] } : undoEntry(journal, entry, signal);
+    return entry === undefined ? { state: 'already-undone', leftBehind: [] } : undoEntry(journal, entry, { signal });
   }
   let netns: Netns;
   try {
@@ -69,15 +69,7 @@ export async function unplumb(
     throw error;
   }
   try {
-    const { entries } = await journal.entries({ cookie: netns.id.cookie });
-    const leftBehind: string[] = [];
-    let state: UndoReport['state'] = 'already-undone';
-    for (const entry of [...entries].reverse()) {
-      const report = await undoEntry(journal, entry, signal);
-      leftBehind.push(...report.leftBehind);
-      if (report.state === 'undone') state = 'undone';
-    }
-    return { state, leftBehind };
+    return await undoAll(journal, netns, signal);
   } finally {
     await netns.close();
   }

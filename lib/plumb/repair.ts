@@ -17,8 +17,13 @@ export async function repairWiring(netns: Netns, wiring: Wiring, undoing: Undoin
   if ('journal' in undoing && (await reread(undoing.journal, undoing.entry)) === undefined)
     throw new TransactionError('this plumbing is undone, and there is nothing to repair', { code: 'ERR_PLUMB_CONFLICT' });
   const look = async (): Promise<readonly Fault[]> => faultsOf(wiring, await snapshot(netns, new Set(wiringParts)));
-  const operations = (await look()).flatMap(({ repair }) => repair);
-  // In the order of the plan: a port is put under the bridge before its entry in the bridge's table.
-  if (operations.length > 0) await perform(netns, checkOperations('repair', operations));
-  return look();
+  let faults = await look();
+  // What a port loses with its bridge, such as its entry in the bridge's table, is seen only when it has it again.
+  for (let round = 1; round <= ROUNDS && faults.some(({ repair }) => repair.length > 0); round++) {
+    await perform(netns, checkOperations('repair', faults.flatMap(({ repair }) => repair))); // prettier-ignore
+    faults = await look();
+  }
+  return faults;
 }
+
+const ROUNDS = 3;

@@ -50,3 +50,14 @@ export function addressRequest(value: Value, now: number): Address | undefined {
     ...(preferredUntil !== undefined && { preferredLifetime: preferredUntil === 0 ? 0 : left(preferredUntil) }),
   };
 }
+
+/** Without duplicate address detection, during which the kernel lets no route come from it. */
+export function usableAtOnce(address: Address): Address {
+  if (!address.address.includes(':') || address.flags?.includes('nodad') === true) return address;
+  return { ...address, flags: ['nodad', ...(address.flags ?? []).filter((flag) => flag !== 'optimistic')] };
+}
+
+/** How an address stands there between being put back and being made what it was. */
+export function temporaryForm(value: Value): Value {
+  return usableAtOnce(value as unknown as Address) as unknown as Value;
+}

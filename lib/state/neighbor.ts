@@ -18,6 +18,9 @@ export function proxyResource({ ifindex, address, flags = [], protocol }: Neighb
 export function fdbResource({ ifindex, mac, state = '', flags = [], vlan, dst, port, vni, local, master }: FdbEntry): Resource | undefined {
   const ages = state !== 'permanent' && state !== 'noarp' && !flags.includes('extern_learn');
   if (ages || local === true) return undefined;
+  // Groups that the kernel has joined by an interface: they come and go with its addresses, and with forwarding.
+  const isGroup = (Number.parseInt(mac.slice(0, 2), 16) & 1) === 1;
+  if (isGroup && master === undefined && dst === undefined) return undefined;
   const known = flags.filter((flag) => ['self', 'master', 'sticky', 'extern_learn'].includes(flag));
   return {
     kind: 'fdb',

@@ -1,4 +1,5 @@
 // Getting back: from what was, what we made of it and what is there now, to what shall be there. Somebody else's changes stay.
+import { temporaryForm } from './address.js';
 import { type Image, type Images } from './images.js';
 import { type existence } from './link.js';
 import { keys, kindOfKey, linkOfKey } from './resource.js';
@@ -43,7 +44,7 @@ export function reconcile(images: Images, state: State): Reconciled {
       leftBehind.push(`${describe(key, state)} is ${told(now)}, and cannot have its source address ${src} again, which is gone with its interface`); // prettier-ignore
       continue;
     }
-    if (isOf(image, now)) wants.set(key, image.before);
+    if (isOf(image, now) || isHalfBack(key, image, now)) wants.set(key, image.before);
     else
       leftBehind.push(`${describe(key, state)} is ${told(now)}, and was ${told(image.before)} before podtap made it ${afterText(image)}`);
   }
@@ -61,6 +62,11 @@ function lostSources(images: Images, state: State): ReadonlySet<string> {
     if (kindOfKey(key) === 'address' && before !== undefined && !state.links.has(linkOfKey(key)!)) found.add(bare(before));
   for (const { kind, value } of state.resources.values()) if (kind === 'address') found.delete(bare(value));
   return found;
+}
+
+/** As an undo that was killed has left it. */
+function isHalfBack(key: string, { before }: Image, now: Value): boolean {
+  return kindOfKey(key) === 'address' && before !== undefined && same(now, temporaryForm(before));
 }
 
 function isOfPort(key: string): boolean {

@@ -106,7 +106,7 @@ export class Journal {
     const { bootId, cookie, netns, label, state = 'applying', body } = check(newEntry, entry, 'journal.write');
     const { signal } = check(settings, opts, 'journal.write');
     const id = randomHex(8);
-    const written: Head = { format: FORMAT, id, bootId, cookie, netns, label, state, created: Date.now() };
+    const written: Head = { format: FORMAT, id, bootId, cookie, netns, label, state, created: moment() };
     const bytes = encode(written, body);
     if (label === undefined) {
       await this.#replace(nameOf(written), bytes);
@@ -335,6 +335,14 @@ function inMemory(directory: string): boolean {
 }
 
 const sync = promisify(fsync);
+
+let last = 0;
+
+/** Milliseconds since 1970; of two entries the later one has the higher number. */
+function moment(): number {
+  last = Math.max(Date.now(), last + 1);
+  return last;
+}
 
 function isStale(entry: { readonly bootId: string }): boolean {
   return entry.bootId !== readBootId();

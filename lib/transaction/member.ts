@@ -11,7 +11,7 @@ import type { Value } from '../state/value.js';
 import { type Part, type State, snapshot } from '../state/snapshot.js';
 import type { Entry, Journal } from './journal.js';
 import { type Lock, acquire, acquireHere, namespaceLock } from './lock.js';
-import { recordToValue } from './record.js';
+import { recordOf, recordToValue } from './record.js';
 
 /** `state`: how the namespace is now, where that is known, with all tables that the operations need. */
 export interface Steps extends Omit<Settings, 'known'> {
@@ -110,7 +110,6 @@ export class Member {
     return images;
   }
 
-  /** A full disk must not keep anybody from undoing. */
   /** The same for a part of what was done, which stays by itself once the transaction is over: an entry of its own. */
   async keep(part: Images, state: State, label: string | undefined, kept: Value): Promise<{ images: Images; entry: Entry | undefined }> {
     const images = part.observed(state);
@@ -126,8 +125,15 @@ export class Member {
     return this.#options.journal;
   }
 
-  async undoing(): Promise<void> {
-    if (this.#entry !== undefined) this.#entry = await this.#options.journal!.update(this.#entry, { state: 'undoing' }).catch(() => this.#entry); // prettier-ignore
+  /** A full disk must not keep anybody from undoing. */
+  async undoing(passing: Images): Promise<void> {
+    const entry = this.#entry;
+    if (entry === undefined) return;
+    const { main } = recordOf(entry);
+    const images = new Images();
+    for (const one of [this.images, passing]) images.add(one);
+    const body = recordToValue({ images, main, inode: this.netns.id.inode });
+    this.#entry = await this.#options.journal!.update(entry, { state: 'undoing', body }).catch(() => entry);
   }
 
   async forget(): Promise<void> {

@@ -1,12 +1,12 @@
 // Undoing what is in the journal: one entry, or all that were interrupted.
-import { setImmediate } from 'node:timers/promises';
 import { TransactionError } from '../errors.js';
 import { type NetnsIdentity, locate } from '../kernel/locate.js';
-import type { Netns } from '../kernel/netns.js';
-import { turn } from '../kernel/turn.js';
+import { type Netns, share } from '../kernel/netns.js';
+import { seated, turn } from '../kernel/turn.js';
+import { Images } from '../state/images.js';
 import type { Entry, EntryState, Journal, Unreadable } from './journal.js';
 import { acquire, namespaceLock, removeDeadLocks } from './lock.js';
-import { type Record, recordOf } from './record.js';
+import { recordOf, recordToValue, type Record } from './record.js';
 import { undo } from './undo.js';
 
 export interface UndoReport {
@@ -33,38 +33,123 @@ export async function reread(journal: Journal, entry: Entry): Promise<Entry | un
  * Undoes what an entry tells of, and removes it. Waits for whoever is at work in the namespace.
  * @throws TransactionError ERR_TRANSACTION_UNDO: something could not be put back; the entry stays, and it can be tried again
  */
-export async function undoEntry(journal: Journal, entry: Entry, signal?: AbortSignal): Promise<UndoReport> {
+export async function undoEntry(
+  journal: Journal,
+  entry: Entry,
+  settings: { readonly signal?: AbortSignal | undefined; readonly netns?: Netns | undefined } = {},
+): Promise<UndoReport> {
+  const { signal } = settings;
   await turn();
-  const netns = await namespaceOf(entry, recordOf(entry));
+  const netns = settings.netns === undefined ? await namespaceOf(entry, recordOf(entry)) : share(settings.netns);
   if (netns === undefined) {
     await journal.remove(entry);
     return { state: 'namespace-gone', leftBehind: [] };
   }
   try {
     await using _ = await acquire(journal.directory, namespaceLock(netns.id), { signal });
-    const now = await reread(journal, entry);
+    const { entries } = await journal.entries({ cookie: entry.cookie });
+    const now = entries.find(({ id }) => id === entry.id);
     if (now === undefined) return { state: 'already-undone', leftBehind: [] };
-    return { state: 'undone', leftBehind: await undoHeld(journal, now, netns) };
+    // A part of what was interrupted: none of it stays.
+    const whole = entries.find(({ id }) => id === recordOf(now).main);
+    const undone = whole !== undefined && (await standingOf(journal, entries))(whole) === 'unfinished' ? whole : now;
+    return { state: 'undone', leftBehind: await undoHeld(journal, [undone], netns) };
   } finally {
     await netns.close();
   }
 }
 
-/** With the lock held. */
-export async function undoHeld(journal: Journal, entry: Entry, netns: Netns): Promise<readonly string[]> {
-  const { images } = recordOf(entry);
-  // A full disk must not keep anybody from undoing.
-  const marked = await journal.update(entry, { state: 'undoing' }).catch(() => entry);
-  const { undone, leftBehind, failed } = await undo(netns, images);
+/** Everything that was done in a namespace. Waits for whoever is at work there. @throws as `undoEntry` */
+export async function undoAll(journal: Journal, netns: Netns, signal?: AbortSignal): Promise<UndoReport> {
+  await using _ = await acquire(journal.directory, namespaceLock(netns.id), { signal });
+  const { entries } = await journal.entries({ cookie: netns.id.cookie });
+  const standing = await standingOf(journal, entries);
+  const leftBehind: string[] = [];
+  for (const entry of entries) {
+    if (!isWhole(entry)) continue;
+    if (standing(entry) === 'over') await journal.remove(entry);
+    else leftBehind.push(...(await undoHeld(journal, [entry], netns)));
+  }
+  const { entries: finished } = await journal.entries({ cookie: netns.id.cookie });
+  if (finished.length > 0) leftBehind.push(...(await undoHeld(journal, finished, netns)));
+  return { state: entries.length === 0 ? 'already-undone' : 'undone', leftBehind };
+}
+
+/**
+ * With the lock held. Several, oldest first, are undone as one: what was before the first of them may need what was before another, such as
+ * a route of one interface with the address of another.
+ */
+export async function undoHeld(journal: Journal, entries: readonly Entry[], netns: Netns): Promise<readonly string[]> {
+  const images = new Images();
+  for (const entry of entries) images.add(recordOf(entry).images);
+  let marked = [...entries];
+  /** A full disk must not keep anybody from undoing. */
+  const mark = async (oldest: Images): Promise<void> => {
+    const changes = marked.map((entry, index) => ({ state: 'undoing' as const, ...(index === 0 && { body: recordToValue({ ...recordOf(entry), images: oldest }) }) })); // prettier-ignore
+    marked = await Promise.all(marked.map((entry, index) => journal.update(entry, changes[index]!).catch(() => entry)));
+  };
+  const original = recordOf(entries[0]!).images;
+  const touching = async (passing: Images): Promise<void> => {
+    const oldest = new Images();
+    for (const one of [original, passing]) oldest.add(one);
+    await mark(oldest);
+  };
+  const { undone, leftBehind, failed } = await seated(() => undo(netns, images, touching));
   if (failed.length > 0) {
+    await mark(original); // whoever removes what is in the way must not find it again
     throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, {
       code: 'ERR_TRANSACTION_UNDO',
       undone,
       leftBehind: [...leftBehind, ...failed],
     });
   }
-  await journal.remove(marked);
+  for (const entry of marked.reverse()) {
+    for (const part of await partsOf(journal, entry)) await journal.remove(part);
+    await journal.remove(entry);
+  }
   return leftBehind;
+}
+
+/** Of all that a transaction did in a namespace, and not of something in it that stays. */
+function isWhole(entry: Entry): boolean {
+  return recordOf(entry).kept === undefined;
+}
+
+/** What stays of a transaction, with entries of its own: with that one it is undone, too. */
+async function partsOf(journal: Journal, entry: Entry): Promise<readonly Entry[]> {
+  if (!isWhole(entry)) return [];
+  return (await journal.entries({ cookie: entry.cookie })).entries.filter((one) => !isWhole(one) && recordOf(one).main === entry.id);
+}
+
+/** 'over': its transaction is, and it was for the case of a crash. */
+export type Standing = 'unfinished' | 'finished' | 'over';
+
+/**
+ * An entry depends on another one (`main`), and that one on the first of its transaction: as long as all of these are there, the transaction
+ * is unfinished. It is over at the moment at which the first one goes.
+ */
+export async function standingOf(journal: Journal, known: readonly Entry[]): Promise<(entry: Entry) => Standing> {
+  const readable = (entries: readonly Entry[]): Map<string, Entry> => new Map(entries.filter(isReadable).map((entry) => [entry.id, entry]));
+  let entries = readable(known);
+  // The first one can be another namespace's.
+  const isElsewhere = (entry: Entry): boolean => isWhole(entry) && !entries.has(recordOf(entry).main ?? entry.id);
+  if ([...entries.values()].some(isElsewhere)) entries = readable((await journal.entries()).entries);
+  return (entry) => {
+    const { main, kept } = recordOf(entry);
+    if (main === undefined) return entry.state === 'applied' ? 'finished' : 'unfinished';
+    for (let at: string | undefined = main; at !== undefined; at = recordOf(entries.get(at)!).main)
+      if (!entries.has(at)) return kept === undefined ? 'over' : entry.state === 'applied' ? 'finished' : 'unfinished';
+    return 'unfinished';
+  };
+}
+
+function isReadable(entry: Entry): boolean {
+  try {
+    recordOf(entry);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** What recovering found of one entry. */
@@ -98,22 +183,35 @@ export interface RecoverSettings {
 export async function recoverJournal(journal: Journal, { matches, finished, signal }: RecoverSettings): Promise<RecoverReport> {
   const { entries, unreadable } = await journal.entries();
   const report = { undone: [], kept: [], busy: [], dropped: [], failed: [], unreadable: [...unreadable] } as { -readonly [K in keyof RecoverReport]: RecoverReport[K] extends readonly (infer T)[] ? T[] : never }; // prettier-ignore
-  // Those that depend on another before it: as long as that one is there, they count as unfinished.
-  const records = new Map<Entry, Record>();
+  const readable: Entry[] = [];
   for (const entry of entries) {
     try {
-      records.set(entry, recordOf(entry));
+      recordOf(entry);
+      readable.push(entry);
     } catch (error) {
       report.unreadable.push({ path: entry.path, reason: (error as Error).message });
     }
   }
-  const inOrder = [...records].sort(([, a], [, b]) => Number(b.main !== undefined) - Number(a.main !== undefined));
-  for (const [entry, record] of inOrder) {
+  const standing = await standingOf(journal, readable);
+  /** The labels of a transaction are those of what stays of it. */
+  const isMeant = (entry: Entry): boolean => {
+    const main = recordOf(entry).main;
+    const parts = readable.filter((one) => recordOf(one).main === entry.id || (main !== undefined && one.id === main));
+    const labels = [entry, ...parts].map((one) => one.label).filter((one) => one !== undefined);
+    return labels.length === 0 ? matches(undefined) : labels.some(matches);
+  };
+  // What is unfinished first; of that, what others depend on comes last, and what stays of it goes with it.
+  const rank = (entry: Entry): number => (standing(entry) === 'finished' ? 3 : isWhole(entry) ? (recordOf(entry).main === undefined ? 1 : 0) : 2); // prettier-ignore
+  const groups: Entry[][] = [];
+  for (const entry of readable.sort((a, b) => rank(a) - rank(b)).filter(isMeant)) {
+    const before = standing(entry) === 'finished' && finished === 'undo' ? groups.find(([first]) => standing(first!) === 'finished' && first!.cookie === entry.cookie && first!.cookie !== undefined) : undefined; // prettier-ignore
+    if (before === undefined) groups.push([entry]);
+    else before.push(entry);
+  }
+  for (const group of groups) {
     signal?.throwIfAborted();
-    await setImmediate(); // others want to run, too
-    const main = record.main === undefined ? undefined : entries.find(({ id }) => id === record.main);
-    if (!matches(main?.label ?? entry.label)) continue;
-    await recoverOne(journal, entry, record, main !== undefined, finished, report);
+    await turn();
+    await recoverTogether(journal, group, standing(group[0]!), finished, report);
   }
   await removeDeadLocks(journal.directory);
   return report;
@@ -121,42 +219,51 @@ export async function recoverJournal(journal: Journal, { matches, finished, sign
 
 type Report = { -readonly [K in keyof RecoverReport]: RecoverReport[K] extends readonly (infer T)[] ? T[] : never };
 
-async function recoverOne(
+/** Entries of one namespace. */
+async function recoverTogether(
   journal: Journal,
-  entry: Entry,
-  record: Record,
-  depends: boolean,
+  entries: readonly Entry[],
+  standing: Standing,
   finished: 'keep' | 'undo',
   report: Report,
 ): Promise<void> {
-  const { label } = entry;
-  const netns = await namespaceOf(entry, record);
-  const found: Found = {
+  const [first] = entries;
+  const netns = await namespaceOf(first!, recordOf(first!));
+  const found = ({ label, netns: where, state }: Entry): Found => ({
     ...(label !== undefined && { label }),
-    netns: netns?.path ?? entry.netns,
-    state: depends ? 'applying' : entry.state,
-  };
+    netns: netns?.path ?? where,
+    state: standing === 'unfinished' && state === 'applied' ? 'applying' : state,
+  });
   if (netns === undefined) {
-    await journal.remove(entry);
-    report.dropped.push(found);
+    for (const entry of entries) {
+      await journal.remove(entry);
+      report.dropped.push(found(entry));
+    }
     return;
   }
   try {
     const lock = await acquire(journal.directory, namespaceLock(netns.id), { wait: false });
     if (lock === undefined) {
-      report.busy.push(found);
+      report.busy.push(...entries.map(found));
       return;
     }
     try {
-      const now = await reread(journal, entry);
-      if (now === undefined) return; // undone by somebody meanwhile
-      // Its transaction is over: what is 'applied' stays by itself, the rest was told of in case of a crash.
-      const over = record.main !== undefined && !depends;
-      if (over && now.state === 'applying') await journal.remove(now);
-      else if (!depends && now.state === 'applied' && finished === 'keep') report.kept.push(found);
-      else report.undone.push({ ...found, leftBehind: await undoHeld(journal, now, netns) });
+      const there = new Map((await journal.entries({ cookie: first!.cookie })).entries.map((entry) => [entry.id, entry]));
+      // The others are undone by somebody meanwhile, or with what they are part of.
+      const now = entries.flatMap(({ id }) => there.get(id) ?? []);
+      if (now.length === 0) return;
+      if (standing === 'over') for (const entry of now) await journal.remove(entry);
+      else if (standing === 'finished' && finished === 'keep' && now.every(({ state }) => state === 'applied'))
+        report.kept.push(...now.map(found)); // prettier-ignore
+      else {
+        const parts = (await Promise.all(now.map((entry) => partsOf(journal, entry)))).flat();
+        const leftBehind = await undoHeld(journal, now, netns);
+        // Told once, and of what has a label where there is such.
+        const told = parts.length > 0 ? parts : now;
+        report.undone.push(...told.map((entry, index) => ({ ...found(entry), leftBehind: index === 0 ? leftBehind : [] })));
+      }
     } catch (error) {
-      report.failed.push({ ...found, reason: (error as Error).message });
+      report.failed.push(...entries.map((entry) => ({ ...found(entry), reason: (error as Error).message })));
     } finally {
       await lock.release();
     }

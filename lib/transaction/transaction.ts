@@ -19,6 +19,7 @@ export interface TransactionOptions {
 const schema = options({ signal: optional(abortSignal), journal: optional(either(boolean, text, 'must be true, false or a directory')) });
 
 const nests = Symbol('podtap.nests');
+const isOpen = Symbol('podtap.isOpen');
 export const enters = Symbol('podtap.enters');
 export const applies = Symbol('podtap.applies');
 
@@ -55,6 +56,11 @@ export class Transaction implements Runner {
   /** @internal Nobody else is at work in the namespace from here on, until the transaction is over. */
   [enters](): Promise<Entered> {
     return this.#work.enter(this.netns, this.#layer);
+  }
+
+  /** @internal What the body has started, and not waited for, may go on after it. */
+  [isOpen](): boolean {
+    return this.#layer.isOpen;
   }
 
   /** @internal A savepoint. */
@@ -94,10 +100,16 @@ export async function transaction<T>(
   const { signal, journal = true } = check(schema, settings, 'transaction');
   if (typeof body !== 'function') throw invalidArgument('ERR_INVALID_ARG_TYPE', 'transaction: the second argument must be a function');
   attachment(scope);
-  const outer = scope instanceof Transaction ? scope : current.getStore()?.find(({ netns }) => isSame(netns, scope));
+  const outer = outerOf(scope);
   if (outer !== undefined) return outer[nests](body, signal);
   const work = new Work(journal === false ? undefined : await openJournal(journal === true ? undefined : journal), { signal });
   return work.run(scope as Netns, body);
+}
+
+/** The transaction that something in this scope would be a part of. */
+export function outerOf(scope: Netns | Transaction): Transaction | undefined {
+  if (scope instanceof Transaction) return scope;
+  return current.getStore()?.find((one) => one[isOpen]() && isSame(one.netns, scope));
 }
 
 export function isSame(a: Netns, b: Netns): boolean {
@@ -120,6 +132,10 @@ class Layer {
     if (this.#closed) throw new PodtapError('this transaction is over', { code: 'ERR_TRANSACTION_CLOSED' });
   }
 
+  get isOpen(): boolean {
+    return !this.#closed;
+  }
+
   close(): void {
     this.#closed = true;
   }
@@ -140,6 +156,8 @@ export class Work {
   readonly #label: string | undefined;
   readonly #patience: number | undefined;
   readonly #members: Member[] = [];
+  /** Whose entry was the first to be written: the others depend on it. */
+  #main: Member | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #failure: { error: unknown; step: string } | undefined;
 
@@ -211,7 +229,8 @@ export class Work {
         return await member.perform(operations, [layer.of(member)], { ...steps, signal: either });
       } catch (error) {
         const at = typeof error === 'object' && error !== null ? failedAt.get(error) : undefined;
-        if (either?.aborted !== true || error !== either.reason) this.#failure = { error, step: at === undefined ? '' : command(operations[at]!) }; // prettier-ignore
+        // Before the first step nothing was done: what the journal or a look-up met is told as it is.
+        if (at !== undefined && (either?.aborted !== true || error !== either.reason)) this.#failure = { error, step: command(operations[at]!) };
         throw error;
       }
     });
@@ -223,9 +242,13 @@ export class Work {
     const known = this.#members.find((member) => isSame(member.netns, netns));
     if (known !== undefined) return known;
     const [first] = this.#members;
-    const member = new Member(netns, {
+    const member: Member = new Member(netns, {
       journal: this.#journal,
-      ...(first === undefined ? { label: this.#label } : { main: () => first.entry?.id }),
+      label: first === undefined ? this.#label : undefined,
+      main: () => {
+        if (this.#main?.entry === undefined) this.#main = member;
+        return this.#main === member ? undefined : this.#main.entry?.id;
+      },
     });
     await this.#lock(member);
     this.#members.push(member);
@@ -252,9 +275,8 @@ export class Work {
   async #undo(layer: Layer): Promise<Undone> {
     const all = { undone: [] as string[], leftBehind: [] as string[], failed: [] as string[] };
     for (const [member, images] of [...layer.images].reverse()) {
-      await member.undoing();
       try {
-        const one = await undo(member.netns, images);
+        const one = await undo(member.netns, images, (passing) => member.undoing(passing));
         for (const key of ['undone', 'leftBehind', 'failed'] as const) all[key].push(...one[key]);
       } catch (error) {
         all.failed.push((error as Error).message);
@@ -264,9 +286,10 @@ export class Work {
     return all;
   }
 
-  /** The first entry goes last: as long as it is there, the others count as unfinished. */
+  /** As long as the main entry is there, all is unfinished: in the moment in which it goes, the transaction is over. */
   async #forget(): Promise<void> {
-    for (const member of this.#members.toReversed()) await member.forget();
+    await this.#main?.forget();
+    for (const member of this.#members) await member.forget();
   }
 
   #told(error: unknown, { undone, leftBehind, failed }: Undone): unknown {

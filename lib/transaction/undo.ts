@@ -7,11 +7,13 @@ import type { Netns } from '../kernel/netns.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { Target, letThrough, passingRules } from '../operation/restore.js';
 import { checkOperations, failedAt, perform } from '../operation/run.js';
-import type { Images } from '../state/images.js';
+import { Images } from '../state/images.js';
 import { describe, reconcile, sysctlsOf } from '../state/reconcile.js';
-import { kindOfKey } from '../state/resource.js';
+import { kindOfKey, linkOfKey } from '../state/resource.js';
+import { devicesOf } from '../state/route.js';
 import { type Part, type State, snapshot } from '../state/snapshot.js';
 import type { Address } from '../wire/address.js';
+import type { Route } from '../wire/route.js';
 
 export interface Undone {
   /** What was put back or taken away, a line each. */
@@ -31,8 +33,11 @@ const TRIES = 8;
 const SHORTEST_PAUSE = 2; // milliseconds
 const LONGEST_PAUSE = 100;
 
-/** Puts back what `images` tell of. May be repeated: what is as it was is left alone. */
-export async function undo(netns: Netns, images: Images): Promise<Undone> {
+/**
+ * Puts back what `images` tell of. May be repeated: what is as it was is left alone. `prepare` is told, before the first change, of what is
+ * not in `images` and may be gone for a moment on the way, such as a route that must stand behind one that comes back.
+ */
+export async function undo(netns: Netns, images: Images, prepare: (passing: Images) => Promise<unknown>): Promise<Undone> {
   const parts = partsOf(images);
   const look = (): Promise<State> => retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
   let state = await look();
@@ -45,6 +50,7 @@ export async function undo(netns: Netns, images: Images): Promise<Undone> {
   const { wants, made, leftBehind } = reconcile(images, state);
   const undone = [...wants.keys()].map((key) => describe(key, state));
   for (const index of made) undone.push(`interface ${state.links.get(index)?.name ?? `if${index}`}`);
+  await prepare(passingImages(wants, images, state));
   let failed: readonly string[] = [];
   let told: Promise<void> | undefined;
   if (wants.size > 0) {
@@ -57,6 +63,30 @@ export async function undo(netns: Netns, images: Images): Promise<Undone> {
   const undeleted = await deleteLinks(netns, made, state);
   await told;
   return { undone, leftBehind, failed: [...failed, ...undeleted] };
+}
+
+/** What shares an order with what comes back, and what the kernel takes away with an address or a MAC. */
+function passingImages(wants: ReadonlyMap<string, unknown>, images: Images, state: State): Images {
+  const groups = new Set<string>();
+  const links = new Set<number>();
+  for (const key of wants.keys()) {
+    const kind = kindOfKey(key);
+    const link = linkOfKey(key);
+    if (kind === 'route' || kind === 'rule') groups.add(key.split('|')[0]!);
+    else if (link !== undefined && (kind === 'address' || key.endsWith('/mac'))) links.add(link);
+  }
+  const found = new Images();
+  const onLinks = (index: unknown): boolean => links.has(index as number);
+  for (const { kind, key, link, group, value } of state.resources.values()) {
+    const { protocol } = value as { protocol?: string };
+    if (kind === 'route' && protocol === 'kernel') continue; // comes by itself
+    const goes = kind === 'route' ? devicesOf(value as unknown as Route).some(onLinks) : ['address', 'neighbor', 'proxy'].includes(kind) && onLinks(link); // prettier-ignore
+    if (!goes && !groups.has(group ?? '')) continue;
+    const known = images.touched.get(key);
+    found.touch(key, known === undefined ? value : known.before, [undefined]);
+    if (group !== undefined && !images.orders.has(group)) found.orders.set(group, [...(found.orders.get(group) ?? []), key]);
+  }
+  return found;
 }
 
 /** Until nothing is left to do: what one step changes, and what the kernel makes of it, is seen when the state is read again. */

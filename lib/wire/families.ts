@@ -5,6 +5,7 @@ import { AF_BRIDGE } from './constants.js';
 import { bridgePortFamily, linkFamily, linkRequestFamily } from './link.js';
 import { type AnyFamily, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, NLM_F_REQUEST } from './message.js';
 import { neighborFamily } from './neighbor.js';
+import { nsidFamily } from './nsid.js';
 import { routeFamily } from './route.js';
 import { chainFamily, elementsFamily, generationFamily, ruleFamily as nftRuleFamily, setFamily, tableFamily } from './nft/message.js';
 import { ruleFamily } from './rule.js';
@@ -22,6 +23,7 @@ export interface MessageKind {
 
 const link = { family: linkFamily, request: linkRequestFamily, bridge: bridgePortFamily } as unknown as Omit<MessageKind, 'name'>;
 const address = { family: addressFamily as unknown as AnyFamily };
+const nsid = { family: nsidFamily as unknown as AnyFamily };
 const route = { family: routeFamily as unknown as AnyFamily };
 const neighbor = { family: neighborFamily as unknown as AnyFamily };
 const qdisc = { family: qdiscFamily as unknown as AnyFamily };
@@ -76,9 +78,9 @@ export const messageKinds: Readonly<Record<number, MessageKind>> = {
   84: { name: 'RTM_NEWMDB' },
   85: { name: 'RTM_DELMDB' },
   86: { name: 'RTM_GETMDB' },
-  88: { name: 'RTM_NEWNSID' },
-  89: { name: 'RTM_DELNSID' },
-  90: { name: 'RTM_GETNSID' },
+  88: { name: 'RTM_NEWNSID', ...nsid },
+  89: { name: 'RTM_DELNSID', ...nsid },
+  90: { name: 'RTM_GETNSID', ...nsid },
   100: { name: 'RTM_NEWCHAIN', ...filter },
   101: { name: 'RTM_DELCHAIN', ...filter },
   102: { name: 'RTM_GETCHAIN', ...filter },

@@ -546,6 +546,10 @@ export interface RouteLookup {
   readonly mark?: number;
   readonly uid?: number;
   readonly tos?: number;
+  /** 'tcp', 'udp', 'icmp' or 'icmpv6': the kernel takes no other. */
+  readonly ipProtocol?: string;
+  readonly sport?: number;
+  readonly dport?: number;
   /** RTM_F_LOOKUP_TABLE: the answer names the table that the route is in, not main. IPv6's answers always do, and the flag is refused. */
   readonly table?: boolean;
   /** RTM_F_FIB_MATCH: the answer is the entry of the table, not what a packet would take. */
@@ -567,7 +571,17 @@ export function encodeRouteGet(to: string, lookup: RouteLookup = {}): Uint8Array
       tos: lookup.tos ?? 0,
       flags: (lookup.table === true && dst.family !== AF_INET6 ? lookup_table : 0) | (lookup.fibMatch === true ? fib_match : 0),
     },
-    { dst: dst.address, src: source?.address, iif: lookup.iif, oif: lookup.oif, mark: lookup.mark, uid: lookup.uid },
+    {
+      dst: dst.address,
+      src: source?.address,
+      iif: lookup.iif,
+      oif: lookup.oif,
+      mark: lookup.mark,
+      uid: lookup.uid,
+      ip_proto: lookup.ipProtocol === undefined ? undefined : ipProtocols.number(lookup.ipProtocol),
+      sport: lookup.sport,
+      dport: lookup.dport,
+    },
   );
 }
 

@@ -209,6 +209,7 @@ await t.test('a queue that is full is waited for, in the order of the calls', { 
   inside(netns, 'tc qdisc replace dev v0 root tbf rate 8kbit burst 2000 limit 10000000');
   const stuck = near.send(Array.from({ length: 500 }, (_, index) => frame(index, 1500)));
   await pause(20);
+  const rejected = t.rejects(stuck, { name: 'PodtapError', code: 'ECANCELED' });
   await near.close();
-  await t.rejects(stuck, { name: 'PodtapError', code: 'ECANCELED' });
+  await rejected;
 });

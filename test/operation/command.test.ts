@@ -112,6 +112,9 @@ const groups: Readonly<Record<string, { features?: readonly Feature[]; from?: ()
       set({ port: { learning: true, flood: true, hairpin: false, isolated: false, locked: false }, mtu: 1400 }),
       set({ master: null }),
       { op: 'link.delete', link: 'b2' },
+      link('b3', 'bridge', { mac: '02:00:00:00:00:07', group: 11, addrGenMode: 'none' }),
+      link('b4', 'bridge', { mac: '02:00:00:00:00:08', group: 11, addrGenMode: 'none' }),
+      { op: 'link.deleteGroup', group: 11 },
     ],
   },
   'links: bridge VLANs': {

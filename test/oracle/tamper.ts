@@ -39,7 +39,7 @@ const bare = (line: string): string => line.replace(/^-6 /, '');
 // Strangers use what no pod of pod.ts has: 10.77, fd77, table 77, priorities around 77, names in 77. None of them takes an address
 // that the pod has: whether it was theirs or the pod's could not be told afterwards. None takes an interface down either, which would
 // take more from the pod than any undo could know of.
-const acts = {
+export const acts = {
   addAddress: (_, pick) => choose([
     { command: 'ip address add 10.77.0.7/24 dev eth0', shows: /address eth0 10\.77\.0\.7\/24: added/ },
     { command: 'ip address add fd77::7/64 dev eth0 nodad', shows: /address eth0 fd77::7\/64: added/ },

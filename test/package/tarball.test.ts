@@ -59,6 +59,7 @@ await t.test('import() and require() give the same names', async (t) => {
     ['podtap/guest', 'guest/index.js'],
     ['podtap/lab', 'lab/index.js'],
     ['podtap/overlay', 'overlay/index.js'],
+    ['podtap/trace', 'trace/index.js'],
   ] as const) {
     const names = await exported(file);
     t.not(names.length, 0);

@@ -40,6 +40,7 @@ export function elsewhere(
   directory: string,
   options: PlumbOptions = wanted,
   env: NodeJS.ProcessEnv = {},
+  ...more: readonly string[]
 ): Promise<Ended> {
-  return fixture('plumb/plumb.fixture.js', [what, netns.path!, directory, JSON.stringify(options)], { env });
+  return fixture('plumb/plumb.fixture.js', [what, netns.path!, directory, JSON.stringify(options), ...more], { env });
 }

@@ -2,7 +2,8 @@
 // killed where ORACLE_FAULTS or KILL_AT_CALL ('renameSync 2': in the middle of the journal's second rename) say.
 import { Netns, openPlumbing, plumb, recover, transaction, unplumb } from 'podtap';
 import type { PlumbOptions } from 'podtap';
-import { installFaultsOfEnvironment } from '../oracle/faults.js';
+import { installGate } from '../../lib/kernel/gate.js';
+import { changes, installFaultsOfEnvironment } from '../oracle/faults.js';
 import { type Call, intercept } from '../transaction/files.js';
 
 const [what = '', path = '', directory = '', json = '{}'] = process.argv.slice(2);
@@ -13,6 +14,15 @@ const netns = await Netns.open(path);
 installFaultsOfEnvironment();
 const [call, nth] = (process.env.KILL_AT_CALL ?? '').split(' ');
 let seen = 0;
+// STOP_AT: it goes to sleep before that change, with its locks.
+if (process.env.STOP_AT !== undefined) {
+  let changed = 0;
+  installGate((trip) => {
+    changed += trip.filter(changes).length;
+    if (changed >= Number(process.env.STOP_AT)) process.kill(process.pid, 'SIGSTOP');
+    return undefined;
+  });
+}
 if (call !== '')
   intercept((now: Call) => {
     if (now === call && ++seen === Number(nth)) process.kill(process.pid, 'SIGKILL');
@@ -34,6 +44,18 @@ const acts: Readonly<Record<string, () => Promise<unknown>>> = {
       },
       { journal: directory },
     ),
+  /** In another namespace too, whose path is the fifth argument. */
+  across: async () => {
+    await using other = await Netns.open(process.argv[6]!);
+    return await transaction(
+      netns,
+      async (tx) => {
+        (await plumb(tx, { ...options, label: `${label}0` })).keep();
+        (await plumb(tx.in(other), { ...options, label: `${label}1` })).keep();
+      },
+      { journal: directory },
+    );
+  },
   undo: async () => (await openPlumbing(netns, { journal: directory }))!.undo(),
   unplumb: () => unplumb({ label }, { journal: directory }),
   recover: () => recover({ journal: directory }),

@@ -7,7 +7,7 @@ import { type Netns, PlumbError, type Plumbing, addRule, plumb, recover, setLink
 import { type Dump, compare, dump, expected } from '../oracle/dump.js';
 import { withFaults } from '../oracle/faults.js';
 import { type Pod, build, pods } from '../oracle/pod.js';
-import { type Tampering, tamper, tamperings } from '../oracle/tamper.js';
+import { type Tampering, acts, tamper, tamperings } from '../oracle/tamper.js';
 import { requires } from '../support/requires.js';
 import { run } from '../support/oracle.js';
 import { directory } from '../transaction/files.js';
@@ -70,9 +70,12 @@ async function tampered(t: Parameters<typeof directory>[0], pod: Pod, todo: read
   none(readdirSync(journal), 'in the journal');
 }
 
+// In another bridge eth0 is another sort of port, and that bridge another bridge: see the cases below.
+const tricks = (Object.keys(acts) as Tampering['what'][]).filter((what) => what !== 'enslave');
+
 await t.test('any pod, any tampering', { skip }, async (t) => {
   await fc.assert(
-    fc.asyncProperty(pods(), tamperings(), fc.constantFrom(...Object.keys(ways)), (pod, todo, way) => tampered(t, pod, todo, way)),
+    fc.asyncProperty(pods(), tamperings(tricks), fc.constantFrom(...Object.keys(ways)), (pod, todo, way) => tampered(t, pod, todo, way)),
     { numRuns: runs(24) },
   );
 });

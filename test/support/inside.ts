@@ -43,16 +43,17 @@ export interface Ended {
 export function fixture(
   file: string,
   args: readonly string[],
-  options: { readonly env?: NodeJS.ProcessEnv; readonly nodeArgs?: readonly string[]; readonly killedAfter?: number } = {},
+  options: { readonly env?: NodeJS.ProcessEnv; readonly nodeArgs?: readonly string[]; readonly killedAfter?: number; readonly timeout?: number; readonly input?: string } = {}, // prettier-ignore
 ): Promise<Ended> {
-  const { env, nodeArgs = [], killedAfter } = options;
+  const { env, nodeArgs = [], killedAfter, timeout = 20_000, input } = options;
   const child = spawn(process.execPath, ['--conditions=podtap-source', ...nodeArgs, join(root, 'dist/test', file), ...args], {
     // Not under tap's loaders, which would follow it into every child.
     env: { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|_?TAP)/.test(name))), ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 20_000,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    timeout,
     killSignal: 'SIGKILL',
   });
+  child.stdin.on('error', () => undefined).end(input ?? ''); // one that reads nothing may be gone already
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));

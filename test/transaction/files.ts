@@ -17,7 +17,7 @@ export function entry(body: unknown, rest: Partial<NewEntry> = {}): NewEntry {
 }
 
 /** What a write is made of. */
-const changing = ['openSync', 'writeSync', 'fsyncSync', 'closeSync', 'renameSync', 'unlinkSync'] as const;
+const changing = ['openSync', 'writeSync', 'closeSync', 'renameSync', 'unlinkSync'] as const;
 export type Call = (typeof changing)[number];
 
 /**

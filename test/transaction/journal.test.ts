@@ -37,7 +37,7 @@ await t.test('written, read, updated, removed', async (t) => {
   const first = await journal.write(entry(body, { label: 'web/../1' }));
   t.match(first, { state: 'applying', cookie: 4097n, netns: '/run/netns/a', label: 'web/../1', stale: false });
   t.strictSame(first.body, body);
-  t.match(first.path.slice(journal.directory.length), /^\/[0-9a-f]{32}-4097-[0-9a-f]{16}\.entry$/);
+  t.match(first.path.slice(journal.directory.length), /^\/[0-9a-f]{32}-4097-[0-9a-f]{16}-[0-9a-f]{16}\.entry$/);
   t.ok(Math.abs(first.created - Date.now()) < 60_000);
   const other = await openJournal(journal.directory); // as another process would
   t.strictSame(await other.entries(), { entries: [first], unreadable: [] });

@@ -1,0 +1,169 @@
+// The whole job and its undo, against C that reads and changes the same: plumb by bridge with its snapshot, its journal (which is
+// podtap's alone) and its reading back. Each pod is a namespace of its own, and each contender gets fresh ones.
+import { closeSync, openSync, readSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Netns, addRoute, createVeth, plumb } from 'podtap';
+import { type Bench, type Contender, type Measurement, PODTAP, median, quantile, timed } from '../measurement.js';
+
+const GROUP = 89;
+/** The kernel takes namespaces down behind one's back, and holds RTNL for it. */
+const SETTLE_MILLISECONDS = 2000;
+const AT_ONCE = 200;
+
+export const plumbMeasurements: readonly Measurement[] = [
+  {
+    name: 'plumb',
+    figures: [
+      { title: 'plumb, bridge', unit: 'µs', target: { ratio: 1.3 } },
+      { title: 'undo, everything: eth0 works again, and what was made is deleted', unit: 'ms', target: { ratio: 1.2 } },
+    ],
+    prepare: async (bench) => {
+      const each = bench.quick ? 2 : 5;
+      const pods: Netns[] = [];
+      const take = async (): Promise<Netns[]> => {
+        const own: Netns[] = [];
+        for (let count = 0; count < each * (bench.rounds + 1); count++) own.push(await createPod(bench, pods.length + own.length));
+        pods.push(...own);
+        return own;
+      };
+      const [ofC, ofPodtap] = [await take(), await take()];
+      await delay(SETTLE_MILLISECONDS / 2);
+      const contenders: Contender[] = [
+        { name: 'C', round: () => medians(ofC.splice(0, each), (pod) => byFloor(bench, pod)) },
+        { name: PODTAP, round: () => medians(ofPodtap.splice(0, each), byPodtap) },
+      ];
+      return { contenders, restore: () => restore(bench, pods) };
+    },
+  },
+  {
+    name: 'plumb-at-once',
+    figures: [{ title: `${AT_ONCE} pods plumbed, Promise.all; C one after the other`, unit: 'ms', target: { ratio: 1.2 } }],
+    prepare: async (bench) => {
+      const pods: Netns[] = [];
+      const take = async (): Promise<Netns[]> => {
+        const own: Netns[] = [];
+        for (let count = 0; count < AT_ONCE; count++) own.push(await createPod(bench, pods.length + own.length));
+        pods.push(...own);
+        return own;
+      };
+      const rounds = { C: [] as Netns[][], podtap: [] as Netns[][] };
+      const count = bench.quick ? 1 : 2;
+      for (let round = 0; round < count; round++) {
+        rounds.C.push(await take());
+        rounds.podtap.push(await take());
+      }
+      await delay(SETTLE_MILLISECONDS / 2);
+      const byC = async (): Promise<readonly number[]> => {
+        let sum = 0;
+        for (const pod of rounds.C.shift()!) {
+          await bench.floor.ask(`enter ${pod.path}`);
+          sum += (await bench.floor.ask('plumb'))[0]!;
+        }
+        return [sum];
+      };
+      const atOnce = async (): Promise<readonly number[]> => {
+        const own = rounds.podtap.shift()!;
+        return [await timed(() => Promise.all(own.map(async (pod) => (await plumb(pod)).keep())))];
+      };
+      const contenders: Contender[] = [
+        { name: 'C', round: byC, rounds: count },
+        { name: PODTAP, round: atOnce, rounds: count },
+      ];
+      return { contenders, restore: () => restore(bench, pods) };
+    },
+  },
+  {
+    name: 'plumb-lateness',
+    figures: [
+      {
+        title: `while ${AT_ONCE} pods are plumbed and undone, the event loop is late: 99 of 100 times at most`,
+        unit: 'ms',
+        target: { more: 5e6 },
+      },
+      { title: '... at worst', unit: 'ms' },
+      { title: '... at worst, of which its thread had a processor', unit: 'ms', target: { more: 5e6 } },
+    ],
+    prepare: async (bench) => {
+      const pods: Netns[] = [];
+      for (let count = 0; count < AT_ONCE; count++) pods.push(await createPod(bench, count));
+      await delay(SETTLE_MILLISECONDS / 2);
+      const atOnce = async (): Promise<void> => {
+        const all = await Promise.all(pods.map((pod) => plumb(pod)));
+        await Promise.all(all.map((one) => one.undo()));
+      };
+      const rounds = bench.quick ? 1 : 2;
+      const contenders: Contender[] = [
+        { name: 'timers alone', round: () => lateness(delay(5000)), rounds },
+        { name: PODTAP, round: () => lateness(atOnce()), rounds },
+      ];
+      return { contenders, restore: () => restore(bench, pods) };
+    },
+  },
+];
+
+/** Of timers of a millisecond while some work lasts: the 99th percentile, the worst, and the worst without what others took of the processors. */
+async function lateness(work: Promise<void>): Promise<readonly number[]> {
+  const busy = { yet: true };
+  const done = work.finally(() => (busy.yet = false));
+  const late: number[] = [];
+  const own: number[] = [];
+  const schedstat = openSync('/proc/thread-self/schedstat', 'r');
+  try {
+    while (busy.yet) {
+      const ran = processorTime(schedstat);
+      const due = process.hrtime.bigint() + 1_000_000n;
+      await delay(1);
+      const by = Math.max(0, Number(process.hrtime.bigint() - due));
+      late.push(by);
+      own.push(Math.min(by, processorTime(schedstat) - ran));
+    }
+  } finally {
+    closeSync(schedstat);
+  }
+  await done;
+  return [quantile(late, 0.99), quantile(late, 1), quantile(own, 1)];
+}
+
+/** Nanoseconds that this thread has had: Documentation/scheduler/sched-stats.rst. */
+function processorTime(schedstat: number): number {
+  const text = Buffer.alloc(64);
+  return parseInt(text.toString('latin1', 0, readSync(schedstat, text, 0, text.length, 0)));
+}
+
+async function createPod({ netns }: Bench, number: number): Promise<Netns> {
+  const pod = await Netns.create();
+  await createVeth(netns, `h${number}`, {
+    group: GROUP,
+    up: true,
+    peer: { scope: pod, name: 'eth0', up: true, addresses: ['10.1.0.2/24'] },
+  });
+  await addRoute(pod, { dst: 'default', via: '10.1.0.1' });
+  return pod;
+}
+
+/** The medians of two figures. */
+async function medians(pods: readonly Netns[], measure: (pod: Netns) => Promise<readonly [number, number]>): Promise<readonly number[]> {
+  const samples: (readonly [number, number])[] = [];
+  for (const pod of pods) samples.push(await measure(pod));
+  return [median(samples.map(([one]) => one)), median(samples.map(([, other]) => other))];
+}
+
+async function byFloor({ floor }: Bench, pod: Netns): Promise<readonly [number, number]> {
+  await floor.ask(`enter ${pod.path}`);
+  const [plumbed] = await floor.ask('plumb');
+  const [works, deleted] = await floor.ask('unplumb');
+  return [plumbed!, works! + deleted!];
+}
+
+async function byPodtap(pod: Netns): Promise<readonly [number, number]> {
+  let plumbing: Awaited<ReturnType<typeof plumb>> | undefined;
+  const plumbed = await timed(async () => (plumbing = await plumb(pod)));
+  return [plumbed, await timed(() => plumbing!.undo())];
+}
+
+async function restore(bench: Bench, pods: readonly Netns[]): Promise<void> {
+  await bench.floor.ask(`enter ${bench.netns.path}`);
+  await bench.floor.ask(`fill-links ${GROUP} 0`);
+  for (const pod of pods) await pod.close();
+  await delay(SETTLE_MILLISECONDS);
+}

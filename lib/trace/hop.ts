@@ -1,0 +1,90 @@
+// What a trace says: where a frame is seen, and what decided that it goes there.
+import type { HookProgram } from '../kernel/hooks.js';
+import type { Frame } from '../wire/frame.js';
+import type { FdbEntry, Neighbor } from '../wire/neighbor.js';
+import type { NftChain } from '../wire/nft/message.js';
+import type { Route } from '../wire/route.js';
+import type { Filter } from '../wire/tc.js';
+
+/** A table, an entry or a program that said where the packet goes; `text` says it in words. */
+export type Decision = { readonly text: string } & (
+  | { readonly by: 'route'; readonly table: number; readonly route: Route }
+  /** Without an entry: who would answer, asked by ARP or neighbour discovery. */
+  | { readonly by: 'neighbor'; readonly address: string; readonly mac: string; readonly entry?: Neighbor; readonly answer?: Answer }
+  /** Without an entry: the frame is flooded. */
+  | { readonly by: 'fdb'; readonly bridge: string; readonly entry?: FdbEntry }
+  | { readonly by: 'filter'; readonly filter: Filter }
+  | { readonly by: 'program'; readonly program: HookProgram }
+  | { readonly by: 'chain'; readonly chain: NftChain }
+  | { readonly by: 'macvlan' | 'encapsulation' | 'decapsulation' | 'fragmentation' | 'delivery' }
+);
+
+/** Who answers for an address. */
+export interface Answer {
+  readonly namespace: string;
+  /** The interface that answers, or the guest's TAP. */
+  readonly device: string;
+  readonly mac: string;
+  readonly by: 'address' | 'proxy_arp' | 'proxy entry' | 'guest';
+}
+
+/** A frame on a device, as a capture sees it there: going out by it, or coming in. */
+export interface Hop {
+  readonly namespace: string;
+  readonly device: string;
+  readonly ifindex: number;
+  readonly kind: string;
+  /** The device's own. */
+  readonly mac: string;
+  readonly direction: 'out' | 'in';
+  /** Where its wire leads: the other end of a veth, the guest behind a TAP. */
+  readonly peer?: { readonly namespace: string; readonly device: string };
+  /**
+   * MACs, addresses, TTL, lengths; inside of a VXLAN packet, the frame that it carries. A source port of 0 is one that cannot be told:
+   * of VXLAN, which takes it from a hash.
+   */
+  readonly frame: Frame;
+  /** What decided that it comes here, in order. */
+  readonly because: readonly Decision[];
+}
+
+export const lossCodes = [
+  'NO_ROUTE', 'UNREACHABLE', 'BLACKHOLE', 'PROHIBITED', 'NOT_FORWARDED', 'RP_FILTER', 'MARTIAN', 'TTL_EXPIRED', 'MTU_EXCEEDED',
+  'NO_NEIGHBOR', 'NOT_ADDRESSED', 'FDB_LOCAL', 'FDB_UNKNOWN', 'FDB_MISSING', 'SAME_PORT', 'PORT_BLOCKED',
+  'LINK_DOWN', 'NO_CARRIER', 'LINK_GONE', 'REDIRECT_GONE', 'FILTERED', 'SPOOFED', 'NO_VTEP', 'NOT_THE_GUESTS', 'LOOP',
+  'OUT_OF_SIGHT', 'UNKNOWN_KIND',
+] as const; // prettier-ignore
+export type LossCode = (typeof lossCodes)[number];
+
+/** Where the packet ends on its way, and why. */
+export interface Loss {
+  readonly code: LossCode;
+  readonly namespace: string;
+  readonly device?: string;
+  /** One sentence. */
+  readonly reason: string;
+  /** What would be told to the sender. */
+  readonly icmp?: string;
+}
+
+/** What has been seen up to a point; grows without changing, for a flooded frame goes several ways. */
+export class Trail {
+  constructor(
+    readonly hops: readonly Hop[] = [],
+    readonly because: readonly Decision[] = [],
+    readonly notes: readonly string[] = [],
+  ) {}
+
+  decide(decision: Decision): Trail {
+    return new Trail(this.hops, [...this.because, decision], this.notes);
+  }
+
+  see(hop: Omit<Hop, 'because'>): Trail {
+    return new Trail([...this.hops, { ...hop, because: this.because }], [], this.notes);
+  }
+
+  note(...texts: readonly string[]): Trail {
+    const fresh = texts.filter((text) => !this.notes.includes(text));
+    return fresh.length === 0 ? this : new Trail(this.hops, this.because, [...this.notes, ...fresh]);
+  }
+}

@@ -1,0 +1,521 @@
+// The way of one frame, as the kernel would take it: out by an interface, over its wire, in by the next one, through bridges, redirects
+// and tunnels, up to IP and out again. What each step stands on is in the kernel's net/ (dev.c, bridge/, ipv4/, drivers/net/).
+import type { Link } from '../wire/link.js';
+import type { InfoOf, PortOf } from '../wire/link.js';
+import type { FdbEntry, Neighbor } from '../wire/neighbor.js';
+import type { Route } from '../wire/route.js';
+import { BROADCAST, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, type Frame, type Packet, frameLength, vxlanLength } from '../wire/frame.js';
+import { parseIp } from '../wire/text.js';
+import { splitCidr } from '../check.js';
+import { classify } from './classify.js';
+import type { Answer, Hop, Loss, LossCode } from './hop.js';
+import { Trail } from './hop.js';
+import { isInside, lookUp } from './look-up.js';
+import type { Guest, Place, Space, World } from './space.js';
+
+/** What became of a frame. 'heard': a question (ARP, neighbour discovery) came to somebody who could answer it. */
+export type Outcome = { readonly trail: Trail } & (
+  | { readonly end: 'delivered'; readonly namespace: string; readonly device: string; readonly guest?: string }
+  | { readonly end: 'lost'; readonly loss: Loss }
+  | { readonly end: 'heard'; readonly place: Place; readonly guest?: Guest }
+);
+
+const MOST_HOPS = 128;
+const ETHERNET = 14;
+/** is_skb_forwardable() leaves room for a VLAN tag. */
+const TAG = 4;
+const VXLAN_PORT = 8472;
+
+export class Walker {
+  constructor(
+    readonly world: World,
+    readonly mark?: number,
+  ) {}
+
+  // ---------------------------------------------------------------- devices
+
+  /** A frame goes out by an interface. */
+  async transmit(place: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    if (trail.hops.length > MOST_HOPS) return [lost(trail, 'LOOP', place, `the frame goes in a circle through ${link.name} in ${space.name}`)]; // prettier-ignore
+    if (!link.up) return [lost(trail, 'LINK_DOWN', place, `${link.name} in ${space.name} is down`)];
+    if (link.kind !== 'bridge' && !link.carrier && link.type !== 'loopback')
+      return [lost(trail, 'NO_CARRIER', place, noCarrier(place))];
+    const { verdict, because, notes } = await classify(space, link, 'egress', frame);
+    let on = because.reduce((seen, decision) => seen.decide(decision), trail).note(...notes);
+    if (verdict.go === 'lost') return [lost(on, verdict.code, place, verdict.reason)];
+    if (verdict.go === 'redirect') return this.redirect(space, verdict, frame, on);
+    on = on.see({ ...(await this.sighting(place)), direction: 'out', frame });
+    switch (link.kind) {
+      case 'veth':
+        return this.overWire(place, frame, on);
+      case 'bridge':
+        return this.bridgeSends(place, frame, on);
+      case 'vxlan':
+        return this.encapsulate(place, frame, on);
+      case 'tun':
+        return this.toGuest(place, frame, on);
+      case 'macvlan':
+      case 'macvtap':
+        return this.macvlanSends(place, frame, on);
+      case 'loopback':
+        return this.receive(place, frame, on);
+      case 'physical':
+        return [lost(on, 'OUT_OF_SIGHT', place, `it goes out by ${link.name} in ${space.name}, a device whose other end no namespace has`)];
+      default:
+        return [lost(on, 'UNKNOWN_KIND', place, `where a device of the kind ${link.kind} (${link.name} in ${space.name}) sends it is not known to podtap`)]; // prettier-ignore
+    }
+  }
+
+  /** A frame comes in by an interface. */
+  async receive(place: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    if (trail.hops.length > MOST_HOPS) return [lost(trail, 'LOOP', place, `the frame goes in a circle through ${link.name} in ${space.name}`)]; // prettier-ignore
+    if (!link.up) return [lost(trail, 'LINK_DOWN', place, `${link.name} in ${space.name} is down`)];
+    const seen = trail.see({ ...(await this.sighting(place)), direction: 'in', frame });
+    const { verdict, because, notes } = await classify(space, link, 'ingress', frame);
+    const on = because.reduce((one, decision) => one.decide(decision), seen).note(...notes);
+    if (verdict.go === 'lost') return [lost(on, verdict.code, place, verdict.reason)];
+    if (verdict.go === 'redirect') return this.redirect(space, verdict, frame, on);
+    if (link.portKind === 'bridge') return this.bridgeReceives(place, frame, on);
+    if (link.master !== undefined && link.portKind !== 'vrf')
+      return [lost(on, 'UNKNOWN_KIND', place, `${link.name} in ${space.name} is a port of a ${link.portKind}, of which podtap does not know what it does`)]; // prettier-ignore
+    const taken = await this.macvlanReceives(place, frame, on);
+    if (taken.taken !== undefined) return taken.taken;
+    const outcomes = await this.up(place, frame, on);
+    return [...taken.copies, ...outcomes];
+  }
+
+  private async redirect(space: Space, to: { ifindex: number; direction: 'egress' | 'ingress' }, frame: Frame, trail: Trail): Promise<readonly Outcome[]> { // prettier-ignore
+    const link = await space.link(to.ifindex);
+    if (link === undefined) return [lost(trail, 'REDIRECT_GONE', { space }, `it is redirected to interface ${to.ifindex} in ${space.name}, which is gone`)]; // prettier-ignore
+    return to.direction === 'egress' ? this.transmit({ space, link }, frame, trail) : this.receive({ space, link }, frame, trail);
+  }
+
+  private async overWire(place: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    const peer = link.peer === undefined ? undefined : await this.world.at(space, link.peer);
+    if (peer === 'elsewhere') return [lost(trail, 'OUT_OF_SIGHT', place, `the other end of ${link.name} in ${space.name} is in a namespace that was not given`)]; // prettier-ignore
+    if (peer === undefined) return [lost(trail, 'LINK_GONE', place, `the other end of ${link.name} in ${space.name} is gone`)];
+    // dev_forward_skb(): the receiving end's MTU counts.
+    if (frameLength(frame) > peer.link.mtu + ETHERNET + TAG)
+      return [lost(trail, 'MTU_EXCEEDED', peer, `the frame of ${frameLength(frame)} bytes is dropped without a word by ${peer.link.name} in ${peer.space.name}, whose MTU is ${peer.link.mtu}`)]; // prettier-ignore
+    return this.receive(peer, frame, trail);
+  }
+
+  /** What is behind a TAP is a guest: a declared one, or whoever holds it. */
+  private async toGuest(place: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    const guest = this.world.guestAt(place);
+    if (isQuestion(frame)) return [{ end: 'heard', place, trail, ...(guest !== undefined && { guest }) }];
+    const at = `${link.name} in ${space.name}`;
+    if (guest === undefined) {
+      const on = trail
+        .decide({ by: 'delivery', text: `whoever holds ${at} has it` })
+        .note(`what is behind ${at} was not told: whether it takes the frame is not known`);
+      return [{ end: 'delivered', namespace: space.name, device: link.name, trail: on }];
+    }
+    const { mac, addresses } = guest.network;
+    if (frame.destination !== mac && !isGroup(frame.destination))
+      return [lost(trail, 'NOT_ADDRESSED', place, `the frame is addressed to ${frame.destination}, and ${guest.name} behind ${at} is ${mac}`)]; // prettier-ignore
+    const to = frame.packet?.destination;
+    if (to !== undefined && !addresses.some(({ address }) => splitCidr(address).address === to))
+      return [lost(trail, 'NOT_THE_GUESTS', place, `${to} is no address of ${guest.name} behind ${at}`)];
+    const on = trail.decide({ by: 'delivery', text: `${to ?? 'it'} is the address of ${guest.name}, behind ${at}` });
+    return [{ end: 'delivered', namespace: space.name, device: link.name, guest: guest.name, trail: on }];
+  }
+
+  private async sighting(place: Place): Promise<Omit<Hop, 'because' | 'frame' | 'direction'>> {
+    const { space, link } = place;
+    const wire = link.kind === 'veth' && link.peer !== undefined ? await this.world.at(space, link.peer) : undefined;
+    const guest = this.world.guestAt(place);
+    const peer = wire !== undefined && wire !== 'elsewhere' ? { namespace: wire.space.name, device: wire.link.name } : guest !== undefined ? { namespace: space.name, device: guest.name } : undefined; // prettier-ignore
+    return { namespace: space.name, device: link.name, ifindex: link.ifindex, kind: link.kind, mac: link.mac, ...(peer !== undefined && { peer }) }; // prettier-ignore
+  }
+
+  // ---------------------------------------------------------------- macvlan
+
+  /** Passthru takes all, else each takes what is for its MAC; groups go to all of them, and to the interface too. */
+  private async macvlanReceives(place: Place, frame: Frame, trail: Trail): Promise<{ taken?: readonly Outcome[]; copies: readonly Outcome[] }> { // prettier-ignore
+    const above = (await this.world.above(place)).filter(({ link }) => link.kind === 'macvlan' || link.kind === 'macvtap');
+    const passthru = above.find(({ link }) => infoOf<'macvlan'>(link).mode === 'passthru');
+    const group = isGroup(frame.destination);
+    const takers = passthru !== undefined ? [passthru] : above.filter(({ link }) => group || link.mac === frame.destination);
+    const outcomes: Outcome[] = [];
+    for (const taker of takers.filter(({ link }) => link.up)) {
+      const text = `${taker.link.name} in ${taker.space.name}, a ${taker.link.kind} on ${place.link.name}, takes what comes in`;
+      outcomes.push(...(await this.handOver(taker, frame, trail.decide({ by: 'macvlan', text }))));
+    }
+    if (group) return { copies: outcomes };
+    return takers.length === 0 ? { copies: [] } : { taken: outcomes, copies: [] };
+  }
+
+  private async handOver(taker: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    if (taker.link.kind === 'macvlan') return this.receive(taker, frame, trail);
+    return this.toGuest(taker, frame, trail.see({ ...(await this.sighting(taker)), direction: 'in', frame }));
+  }
+
+  private async macvlanSends(place: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    const lower = link.lower === undefined ? undefined : await this.world.at(space, link.lower);
+    if (lower === 'elsewhere') return [lost(trail, 'OUT_OF_SIGHT', place, `what ${link.name} in ${space.name} stands on is in a namespace that was not given`)]; // prettier-ignore
+    if (lower === undefined) return [lost(trail, 'LINK_GONE', place, `what ${link.name} in ${space.name} stands on is gone`)];
+    const siblings = (await this.world.above(lower)).filter(
+      (one) => one.link.ifindex !== link.ifindex && infoOf<'macvlan'>(one.link).mode === 'bridge',
+    );
+    const here = infoOf<'macvlan'>(link).mode === 'bridge' ? siblings.find((one) => one.link.mac === frame.destination) : undefined;
+    if (here !== undefined) return this.handOver(here, frame, trail.decide({ by: 'macvlan', text: `${here.link.name} on the same ${lower.link.name} has the MAC` })); // prettier-ignore
+    return this.transmit(lower, frame, trail.decide({ by: 'macvlan', text: `${link.name} stands on ${lower.link.name}` }));
+  }
+
+  // ---------------------------------------------------------------- bridges
+
+  private async bridgeReceives(place: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link: port } = place;
+    const bridge = await space.link(port.master!);
+    if (bridge === undefined) return [lost(trail, 'LINK_GONE', place, `the bridge of ${port.name} in ${space.name} is gone`)];
+    const { state, mode } = portOf(port);
+    if (state !== undefined && state !== 'forwarding')
+      return [lost(trail, 'PORT_BLOCKED', place, `${port.name} in ${space.name} is a port of ${bridge.name} in the state ${state}`)];
+    const noted = infoOf<'bridge'>(bridge).vlan_filtering === 1 ? trail.note(`${bridge.name} in ${space.name} filters VLANs, which was not looked at`) : trail; // prettier-ignore
+    const top = { space, link: bridge };
+    if (isGroup(frame.destination)) {
+      const copies = await this.flood(top, port, frame, noted);
+      return [...copies, ...(await this.upFromBridge(top, frame, noted))];
+    }
+    const entry = await this.fdbEntry(top, frame.destination);
+    if (entry === undefined) return this.floodUnicast(top, port, frame, noted);
+    if (isLocal(entry)) {
+      const owner = (await space.link(entry.ifindex)) ?? bridge;
+      const whose = owner.ifindex === bridge.ifindex ? "the bridge's own" : `that of its port ${owner.name}`;
+      const text = `${bridge.name} in ${space.name}: ${frame.destination} is ${whose}, a local entry: the frame is for the host itself`;
+      const on = noted.decide({ by: 'fdb', bridge: bridge.name, entry, text });
+      return this.upFromBridge(top, frame, on, { entry, owner });
+    }
+    const to = await space.link(entry.ifindex);
+    if (to === undefined) return [lost(noted, 'LINK_GONE', top, `the port of ${frame.destination} on ${bridge.name} in ${space.name} is gone`)]; // prettier-ignore
+    const on = noted.decide({ by: 'fdb', bridge: bridge.name, entry, text: `${bridge.name} in ${space.name}: ${frame.destination} is at ${to.name} (${entry.state === 'noarp' ? 'static' : 'learned'})` }); // prettier-ignore
+    if (to.ifindex === port.ifindex && mode !== 1)
+      return [lost(on, 'SAME_PORT', top, `${bridge.name} in ${space.name} does not send a frame out by ${port.name}, where it came in`)];
+    return this.outByPort(top, to, frame, on);
+  }
+
+  /** A frame of the bridge's own host. */
+  private async bridgeSends(place: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link: bridge } = place;
+    if (isGroup(frame.destination)) return this.flood(place, undefined, frame, trail);
+    const entry = await this.fdbEntry(place, frame.destination);
+    if (entry === undefined) return this.floodUnicast(place, undefined, frame, trail);
+    const to = entry.ifindex === bridge.ifindex ? undefined : await space.link(entry.ifindex);
+    if (to === undefined) return [lost(trail, 'FDB_LOCAL', place, `${frame.destination} is the own MAC of ${bridge.name} in ${space.name}`)]; // prettier-ignore
+    const how = isLocal(entry) ? `the own MAC of ${to.name}, by which it goes out` : `at ${to.name} (${entry.state === 'noarp' ? 'static' : 'learned'})`; // prettier-ignore
+    const text = `${bridge.name} in ${space.name}: ${frame.destination} is ${how}`;
+    return this.outByPort(place, to, frame, trail.decide({ by: 'fdb', bridge: bridge.name, entry, text }));
+  }
+
+  private async upFromBridge(top: Place, frame: Frame, trail: Trail, local?: LocalEntry): Promise<readonly Outcome[]> {
+    if (!top.link.up) return [lost(trail, 'LINK_DOWN', top, `${top.link.name} in ${top.space.name} is down`)];
+    const seen = trail.see({ ...(await this.sighting(top)), direction: 'in', frame });
+    const { verdict, because, notes } = await classify(top.space, top.link, 'ingress', frame);
+    const on = because.reduce((one, decision) => one.decide(decision), seen).note(...notes);
+    if (verdict.go === 'lost') return [lost(on, verdict.code, top, verdict.reason)];
+    if (verdict.go === 'redirect') return this.redirect(top.space, verdict, frame, on);
+    return this.up(top, frame, on, local);
+  }
+
+  private async fdbEntry({ space, link: bridge }: Place, mac: string): Promise<FdbEntry | undefined> {
+    return (await space.fdb()).find((entry) => entry.mac === mac && entry.master === bridge.ifindex);
+  }
+
+  private async ports({ space, link: bridge }: Place): Promise<readonly Link[]> {
+    return [...(await space.links()).values()].filter(({ master }) => master === bridge.ifindex);
+  }
+
+  private async floodUnicast(top: Place, from: Link | undefined, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link: bridge } = top;
+    const outcomes = await this.flood(top, from, frame, trail);
+    if (outcomes.length > 0) return outcomes;
+    return [lost(trail, 'FDB_UNKNOWN', top, `${bridge.name} in ${space.name} does not know ${frame.destination}, and has no port to flood the frame to`)]; // prettier-ignore
+  }
+
+  private async flood(top: Place, from: Link | undefined, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link: bridge } = top;
+    const group = isGroup(frame.destination);
+    const isolated = from !== undefined && portOf(from).isolated === 1;
+    const ports = (await this.ports(top)).filter((port) => {
+      const { state = 'forwarding', unicast_flood = 1, isolated: alone = 0, bcast_flood = 1 } = portOf(port);
+      return port.ifindex !== from?.ifindex && state === 'forwarding' && (group ? bcast_flood : unicast_flood) !== 0 && !(isolated && alone === 1); // prettier-ignore
+    });
+    const text = `${bridge.name} in ${space.name} does not know ${frame.destination}, and floods it to ${ports.map(({ name }) => name).join(', ')}`; // prettier-ignore
+    const on = group ? trail : trail.decide({ by: 'fdb', bridge: bridge.name, text });
+    const outcomes: Outcome[] = [];
+    for (const port of ports) outcomes.push(...(await this.outByPort(top, port, frame, on)));
+    return outcomes;
+  }
+
+  private async outByPort(top: Place, port: Link, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    if (frameLength(frame) > port.mtu + ETHERNET + TAG)
+      return [lost(trail, 'MTU_EXCEEDED', { space: top.space, link: port }, `${top.link.name} in ${top.space.name} drops the frame of ${frameLength(frame)} bytes without a word: the MTU of its port ${port.name} is ${port.mtu}`)]; // prettier-ignore
+    return this.transmit({ space: top.space, link: port }, frame, trail);
+  }
+
+  // ---------------------------------------------------------------- VXLAN
+
+  private async encapsulate(place: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    const info = infoOf<'vxlan'>(link);
+    const entries = (await space.fdb()).filter(({ ifindex, dst }) => ifindex === link.ifindex && dst !== undefined);
+    const own = entries.filter(({ mac }) => mac === frame.destination);
+    const anywhere = info.group ?? info.group6;
+    const zero = entries.filter(({ mac }) => mac === '00:00:00:00:00:00');
+    const chosen: readonly FdbEntry[] = own.length > 0 && !isGroup(frame.destination) ? own : zero.length > 0 ? zero : anywhere === undefined ? [] : [{ mac: '00:00:00:00:00:00', ifindex: link.ifindex, dst: anywhere }]; // prettier-ignore
+    if (chosen.length === 0)
+      return [lost(trail, 'FDB_MISSING', place, `${link.name} in ${space.name} has no forwarding entry for ${frame.destination}, and no remote end for what it does not know`)]; // prettier-ignore
+    const outcomes: Outcome[] = [];
+    for (const entry of chosen) outcomes.push(...(await this.tunnel(place, info, entry, frame, trail)));
+    return outcomes;
+  }
+
+  private async tunnel({ space, link }: Place, info: Partial<InfoOf<'vxlan'>>, entry: FdbEntry, frame: Frame, trail: Trail): Promise<readonly Outcome[]> { // prettier-ignore
+    const ipv6 = entry.dst!.includes(':');
+    const [port, vni] = [entry.port ?? info.port ?? VXLAN_PORT, entry.vni ?? info.id ?? 0];
+    const local = ipv6 ? info.local6 : info.local;
+    const ttl = info.ttl_inherit === true ? (frame.packet?.ttl ?? 64) : info.ttl === undefined || info.ttl === 0 ? await this.ttl(space, ipv6) : info.ttl; // prettier-ignore
+    const dontFragment = info.df === 'set' || (info.df === 'inherit' && frame.packet?.dontFragment === true);
+    const draft: Packet = {
+      source: local ?? (ipv6 ? '::' : '0.0.0.0'),
+      destination: entry.dst!,
+      ttl,
+      protocol: 'udp',
+      length: vxlanLength(frameLength(frame), ipv6),
+      ...(!ipv6 && { dontFragment }),
+      ports: { source: 0, destination: port },
+      vxlan: { vni, frame },
+    };
+    const text = `${link.name} in ${space.name}: ${frame.destination} is behind ${entry.dst}, UDP port ${port}, VNI ${vni}${entry.mac === frame.destination ? ` (FDB, ${entry.state ?? 'permanent'})` : ' (its default)'}`; // prettier-ignore
+    const on = trail.decide({ by: 'encapsulation', text });
+    const oif = entry.via ?? (info.link === undefined || info.link === 0 ? undefined : info.link);
+    const way = await lookUp(space, { packet: draft, ...(oif !== undefined && { oif }), anySource: local === undefined });
+    if (!('route' in way)) return [lost(on, way.code, { space, link }, `for the VXLAN packet: ${way.reason}`)];
+    const packet = { ...draft, source: local ?? way.route.src ?? draft.source };
+    return this.output(space, packet, way.route, on.decide(way.decision));
+  }
+
+  // ---------------------------------------------------------------- IP
+
+  ttl(space: Space, ipv6: boolean): Promise<number> {
+    return space.sysctl(ipv6 ? 'net.ipv6.conf.all.hop_limit' : 'net.ipv4.ip_default_ttl');
+  }
+
+  /** A frame has come to the stack of the host. */
+  private async up(place: Place, frame: Frame, trail: Trail, local?: LocalEntry): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    if (isQuestion(frame)) return [{ end: 'heard', place, trail }];
+    if (local === undefined && frame.destination !== link.mac && !isGroup(frame.destination) && link.type !== 'loopback')
+      return [lost(trail, 'NOT_ADDRESSED', place, `the frame is addressed to ${frame.destination}, and ${link.name} in ${space.name} is ${link.mac}`)]; // prettier-ignore
+    return this.input(place, frame.packet!, trail, local);
+  }
+
+  private async input(place: Place, packet: Packet, trail: Trail, local?: LocalEntry): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    const way = await lookUp(space, { packet, iif: link, ...(this.mark !== undefined && { mark: this.mark }) });
+    const ipv6 = packet.destination.includes(':');
+    if (!('route' in way)) {
+      if (local !== undefined && way.code === 'NOT_FORWARDED') return [await this.swallowed(place, packet, trail, local)];
+      return [lost(trail, way.code, place, way.reason, way.icmp)];
+    }
+    const on = trail.decide(way.decision);
+    if (way.route.type === 'local') return this.deliver(place, packet, on);
+    if (ipv6 && !(await space.forwards(link, true))) {
+      if (local !== undefined) return [await this.swallowed(place, packet, on, local)];
+      return [lost(on, 'NOT_FORWARDED', place, `${packet.destination} is no address of ${space.name}, which does not forward what comes in by ${link.name} (net.ipv6.conf.all.forwarding is 0)`)]; // prettier-ignore
+    }
+    if (packet.ttl <= 1) return [lost(on, 'TTL_EXPIRED', place, `in ${space.name} the TTL of ${packet.source} > ${packet.destination} runs out`, 'time exceeded in transit')]; // prettier-ignore
+    return this.output(space, { ...packet, ttl: packet.ttl - 1 }, way.route, on, link);
+  }
+
+  /** The frame was for the MAC of a port, so that the bridge took it for its own host, where nobody has the address. */
+  private async swallowed(place: Place, { destination }: Packet, trail: Trail, { entry, owner }: LocalEntry): Promise<Outcome> {
+    const { space, link } = place;
+    const asker = [...trail.hops].reverse().flatMap((hop) => [...hop.because].reverse()).find((one) => one.by === 'neighbor'); // prettier-ignore
+    const from = asker === undefined ? `the frame is addressed to ${entry.mac}` : `${asker.text}, so the frame is addressed to ${entry.mac}`; // prettier-ignore
+    const guest = this.world.guests.find((one) => one.space === space && one.network.addresses.some(({ address }) => splitCidr(address).address === destination)); // prettier-ignore
+    const instead = guest === undefined ? '' : ` instead of sending it to ${guest.name} behind ${guest.network.tap}, which is ${guest.network.mac}`; // prettier-ignore
+    const whose = owner.ifindex === link.ifindex ? 'its own MAC' : `the MAC of its port ${owner.name}`;
+    return lost(trail, 'FDB_LOCAL', place, `${from}, which is ${whose} to the bridge ${link.name} in ${space.name}, a local entry: it takes the frame for the host, where nobody has ${destination},${instead}`.replace(/,$/, '')); // prettier-ignore
+  }
+
+  private async deliver(place: Place, packet: Packet, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    if (packet.vxlan !== undefined) {
+      const { vni, frame } = packet.vxlan;
+      const port = packet.ports!.destination;
+      const vteps = [...(await space.links()).values()].filter(({ kind }) => kind === 'vxlan').filter((one) => (infoOf<'vxlan'>(one).port ?? VXLAN_PORT) === port); // prettier-ignore
+      const vtep = vteps.find((one) => infoOf<'vxlan'>(one).id === vni && one.up);
+      if (vtep === undefined) return [lost(trail, 'NO_VTEP', place, `nothing in ${space.name} takes VXLAN packets of VNI ${vni} at UDP port ${port}`)]; // prettier-ignore
+      const text = `${vtep.name} in ${space.name} takes VXLAN packets of VNI ${vni} at UDP port ${port}, and takes the frame out`;
+      return this.receive({ space, link: vtep }, frame, trail.decide({ by: 'decapsulation', text }));
+    }
+    const on = trail.decide({ by: 'delivery', text: `${packet.destination} is an address of ${space.name}` });
+    return [{ end: 'delivered', namespace: space.name, device: link.name, trail: on }];
+  }
+
+  /** A packet leaves by a route. `from`: where it came in, if it is forwarded. */
+  async output(space: Space, packet: Packet, route: Route, trail: Trail, from?: Link): Promise<readonly Outcome[]> {
+    if (route.type === 'local') {
+      const lo = (await space.link('lo'))!;
+      return this.deliver({ space, link: lo }, packet, trail);
+    }
+    const link = typeof route.dev === 'number' ? await space.link(route.dev) : undefined;
+    if (link === undefined) return [lost(trail, 'LINK_GONE', { space }, `the route of ${space.name} to ${packet.destination} leaves by an interface that is gone`)]; // prettier-ignore
+    const place = { space, link };
+    if (!link.up) return [lost(trail, 'LINK_DOWN', place, `${link.name} in ${space.name} is down`)];
+    const mtu = Math.min(route.mtu ?? link.mtu, link.mtu);
+    let on = trail;
+    if (packet.length > mtu) {
+      const ipv6 = packet.destination.includes(':');
+      if ((ipv6 && from !== undefined) || packet.dontFragment === true)
+        return [lost(trail, 'MTU_EXCEEDED', place, `the packet of ${packet.length} bytes is not to be fragmented, and the MTU of ${link.name} in ${space.name} is ${mtu}`, from === undefined ? undefined : `${ipv6 ? 'packet too big' : 'fragmentation needed'}, MTU ${mtu}`)]; // prettier-ignore
+      on = trail.decide({ by: 'fragmentation', text: `${space.name} sends the packet of ${packet.length} bytes in fragments of at most ${mtu}` }); // prettier-ignore
+      on = on.note(`fragments are traced as one packet of ${mtu} bytes`);
+    }
+    const sent = packet.length > mtu ? { ...packet, length: mtu } : packet;
+    const found = await this.neighbor(place, route.via ?? packet.destination, packet.source, on);
+    if ('end' in found) return [found];
+    const type = packet.destination.includes(':') ? ETH_P_IPV6 : ETH_P_IP;
+    return this.transmit(place, { source: link.mac, destination: found.mac, type, packet: sent }, found.trail);
+  }
+
+  // ---------------------------------------------------------------- neighbours
+
+  /** At which MAC a neighbour is: by the table, else by who would answer. */
+  private async neighbor(place: Place, address: string, source: string, trail: Trail): Promise<{ mac: string; trail: Trail } | Outcome> {
+    const { space, link } = place;
+    if (link.type === 'loopback' || link.flags.includes('NOARP')) return { mac: link.mac, trail };
+    const entry = (await space.neighbors()).find((one) => one.address === address && one.ifindex === link.ifindex && isUsable(one));
+    if (entry !== undefined) {
+      const text = `neighbour table of ${space.name}: ${address} is at ${entry.mac} (${entry.state}, dev ${link.name})`;
+      return { mac: entry.mac, trail: trail.decide({ by: 'neighbor', address, mac: entry.mac, entry, text }) };
+    }
+    const ask = (frame: Frame): Promise<readonly Outcome[]> => this.transmit(place, frame, new Trail());
+    return this.askFor(place, link.mac, address, await this.asker(place, address, source), trail, `${space.name} has no neighbour entry for ${address} on ${link.name}`, ask);
+  }
+
+  /** The source of the packet, where it is the host's own; else one of its addresses, those of the interface first (arp_solicit()). */
+  private async asker({ space, link }: Place, address: string, source: string): Promise<string> {
+    if ((await space.owner(source)) !== undefined) return source;
+    const family = (await space.addresses()).filter((one) => one.address.includes(':') === address.includes(':'));
+    const on = family.filter(({ ifindex }) => ifindex === link.ifindex);
+    const best = on.find((one) => isInside(address, one.address)) ?? on[0] ?? family.find(({ scope }) => scope !== 'host');
+    return best === undefined ? source : splitCidr(best.address).address;
+  }
+
+  /** Sends the question where `ask` puts it, and hears who would answer. */
+  async askFor(place: Place, mac: string, address: string, source: string, trail: Trail, why: string, ask: (frame: Frame) => Promise<readonly Outcome[]>): Promise<{ mac: string; trail: Trail } | Outcome> { // prettier-ignore
+    const outcomes = await ask(question(mac, source, address));
+    const answers: Answer[] = [];
+    const silent: string[] = [];
+    for (const outcome of outcomes) {
+      if (outcome.end !== 'heard') continue;
+      const answer = await this.answer(outcome, address, source);
+      if (answer !== undefined) answers.push(answer);
+      else silent.push(`${outcome.place.link.name} in ${outcome.place.space.name}`);
+    }
+    const [answer] = [...answers].sort((a, b) => Number(a.by !== 'address' && a.by !== 'guest') - Number(b.by !== 'address' && b.by !== 'guest')); // prettier-ignore
+    const asked = address.includes(':') ? 'neighbour discovery' : 'ARP';
+    if (answer === undefined) {
+      const whom = silent.length === 0 ? 'nobody hears the question' : `of those who hear the question (${silent.join(', ')}) nobody has the address, or answers for it`; // prettier-ignore
+      return lost(trail, 'NO_NEIGHBOR', place, `${why}, and asked by ${asked}, ${whom}`, 'destination host unreachable');
+    }
+    const how = { address: `${answer.device} in ${answer.namespace}, which has it,`, guest: `the guest behind ${answer.device} in ${answer.namespace}`, proxy_arp: `${answer.device} in ${answer.namespace}, by ${address.includes(':') ? 'proxy_ndp' : 'proxy ARP'},`, 'proxy entry': `${answer.device} in ${answer.namespace}, by a proxy entry,` }[answer.by]; // prettier-ignore
+    const text = `${why}; asked by ${asked}, ${how} answers: it is at ${answer.mac}`;
+    const others = answers.filter((one) => one.mac !== answer.mac);
+    const on = trail.decide({ by: 'neighbor', address, mac: answer.mac, answer, text });
+    return { mac: answer.mac, trail: others.length === 0 ? on : on.note(`several answer for ${address}: ${answers.map((one) => `${one.device} in ${one.namespace} (${one.mac})`).join(', ')}`) }; // prettier-ignore
+  }
+
+  /** arp_process(), ndisc_recv_ns(). */
+  private async answer({ place, guest }: Outcome & { end: 'heard' }, address: string, source: string): Promise<Answer | undefined> {
+    const { space, link } = place;
+    const at = { namespace: space.name, device: link.name };
+    if (link.kind === 'tun' || link.kind === 'macvtap') {
+      if (guest !== undefined) return guest.network.addresses.some((one) => splitCidr(one.address).address === address) ? { ...at, mac: guest.network.mac, by: 'guest' } : undefined; // prettier-ignore
+      return undefined;
+    }
+    const proxied = (await space.proxies()).some((one) => one.address === address && (one.ifindex === link.ifindex || one.ifindex === 0));
+    const mine = { ...at, mac: link.mac };
+    if (address.includes(':')) {
+      if ((await space.addresses()).some((one) => one.ifindex === link.ifindex && splitCidr(one.address).address === address)) return { ...mine, by: 'address' }; // prettier-ignore
+      return proxied ? { ...mine, by: 'proxy entry' } : undefined;
+    }
+    const packet: Packet = { source, destination: address, ttl: 64, protocol: '0', length: 28 };
+    const way = await lookUp(space, { packet, iif: link });
+    if (!('route' in way)) return undefined;
+    if (way.route.type === 'local') return (await this.ignoresArp(place, address, source)) ? undefined : { ...mine, by: 'address' };
+    if (way.route.type !== 'unicast' || way.route.dev === link.ifindex || !(await space.forwards(link, false))) return undefined;
+    if ((await space.ipv4(link, 'proxy_arp')) !== 0) return { ...mine, by: 'proxy_arp' };
+    return proxied ? { ...mine, by: 'proxy entry' } : undefined;
+  }
+
+  /** arp_ignore: Documentation/networking/ip-sysctl.rst. */
+  private async ignoresArp({ space, link }: Place, address: string, source: string): Promise<boolean> {
+    const mode = await space.ipv4(link, 'arp_ignore');
+    if (mode === 0) return false;
+    const own = (await space.addresses()).find((one) => one.ifindex === link.ifindex && splitCidr(one.address).address === address);
+    if (mode === 1) return own === undefined;
+    if (mode === 2) return own === undefined || !isInside(source, own.address);
+    if (mode === 3) return own?.scope === 'host';
+    return mode === 8;
+  }
+}
+
+// ------------------------------------------------------------------ 
+
+interface LocalEntry {
+  readonly entry: FdbEntry;
+  /** The port whose MAC it is, or the bridge. */
+  readonly owner: Link;
+}
+
+function lost(trail: Trail, code: LossCode, at: { readonly space: Space; readonly link?: Link }, reason: string, icmp?: string): Outcome {
+  const loss: Loss = { code, namespace: at.space.name, reason, ...(at.link !== undefined && { device: at.link.name }), ...(icmp !== undefined && { icmp }) }; // prettier-ignore
+  return { end: 'lost', loss, trail };
+}
+
+function noCarrier({ space, link }: Place): string {
+  if (link.kind === 'tun') return `nobody holds the TAP ${link.name} in ${space.name}`;
+  return `${link.name} in ${space.name} has no carrier${link.kind === 'veth' ? ': its other end is down' : ''}`;
+}
+
+function infoOf<K extends 'vxlan' | 'bridge' | 'macvlan'>({ info }: Link): Partial<InfoOf<K>> {
+  return info === undefined || info instanceof Uint8Array ? {} : (info as Partial<InfoOf<K>>);
+}
+
+function portOf({ port }: Link): Partial<PortOf<'bridge'>> {
+  return port === undefined || port instanceof Uint8Array ? {} : (port as Partial<PortOf<'bridge'>>);
+}
+
+function isLocal({ local, state }: FdbEntry): boolean {
+  return local === true || state === 'permanent';
+}
+
+function isUsable({ mac, state }: Neighbor): boolean {
+  return mac !== '' && state !== 'failed' && state !== 'incomplete' && state !== 'none';
+}
+
+export function isGroup(mac: string): boolean {
+  return (parseInt(mac.slice(0, 2), 16) & 1) === 1;
+}
+
+/** ARP, or neighbour discovery: only who hears it counts. */
+function isQuestion({ arp, packet }: Frame): boolean {
+  return arp !== undefined || packet?.icmp?.type === NEIGHBOR_SOLICITATION;
+}
+const NEIGHBOR_SOLICITATION = 135;
+
+function question(mac: string, source: string, address: string): Frame {
+  if (!address.includes(':'))
+    return { source: mac, destination: BROADCAST, type: ETH_P_ARP, arp: { operation: 'request', sender: { mac, address: source }, target: { mac: '00:00:00:00:00:00', address } } }; // prettier-ignore
+  const tail = [...parseIp(address)!.subarray(13)].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+  return { source: mac, destination: `33:33:ff:${tail}`, type: ETH_P_IPV6, packet: { source, destination: address, ttl: 255, protocol: 'icmpv6', length: 72, icmp: { type: NEIGHBOR_SOLICITATION, code: 0 } } }; // prettier-ignore
+}
