@@ -19,7 +19,7 @@ export function skipped(kind: Kind, { root }: Trait): string | false {
 }
 
 /** A directory for the journal. */
-function journalOf(t: Test): string {
+export function journalOf(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'podtap-journal-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
   return folder;
