@@ -31,12 +31,15 @@ export class Target {
   constructor(start: State, wants: ReadonlyMap<string, Value>, orders: ReadonlyMap<string, readonly string[]>) {
     this.#start = start;
     this.#wants = wants;
-    const leaving = new Set([...wants].flatMap(([key, value]) => (value === undefined && kindOfKey(key) === 'address' ? [linkOfKey(key)] : [])));
+    const leaving = new Set(
+      [...wants].flatMap(([key, value]) => (value === undefined && kindOfKey(key) === 'address' ? [linkOfKey(key)] : [])),
+    );
     // A router has an anycast address for each prefix.
     const isRouter = [...wants.keys()].some((key) => kindOfKey(key) === 'sysctl' && key.endsWith('forwarding'));
     for (const [key, resource] of start.resources) {
       if (wants.has(key)) continue;
-      if (resource.kind === 'route' && isKernels(resource.value, false) && (isRouter || comesWith(leaving, resource))) this.#kernels.add(key);
+      if (resource.kind === 'route' && isKernels(resource.value, false) && (isRouter || comesWith(leaving, resource)))
+        this.#kernels.add(key);
       else this.#resources.set(key, resource);
     }
     for (const [key, value] of wants) if (value !== undefined && !isPlain(key)) this.#resources.set(key, resourceOf(key, value));

@@ -48,7 +48,15 @@ export async function classify(space: Space, link: Link, direction: 'ingress' | 
 // ------------------------------------------------------------------ eBPF
 
 /** undefined: the frame goes on. Only podtap's own programs can be asked what they do. */
-async function runProgram(space: Space, program: HookProgram, frame: Frame, where: string, because: Decision[], notes: string[]): Promise<Verdict | undefined> { // prettier-ignore
+async function runProgram(
+  space: Space,
+  program: HookProgram,
+  frame: Frame,
+  where: string,
+  because: Decision[],
+  notes: string[],
+): Promise<Verdict | undefined> {
+  // prettier-ignore
   const name = program.name ?? `program ${program.id}`;
   const config = await configOf(program);
   if (config === undefined) {
@@ -93,7 +101,15 @@ async function configOf(
 
 const protocols: Readonly<Record<string, number>> = { ip: ETH_P_IP, ipv6: ETH_P_IPV6, arp: ETH_P_ARP };
 
-async function runFilters(space: Space, filters: readonly Filter[], frame: Frame, where: string, because: Decision[], notes: string[]): Promise<Verdict | undefined> { // prettier-ignore
+async function runFilters(
+  space: Space,
+  filters: readonly Filter[],
+  frame: Frame,
+  where: string,
+  because: Decision[],
+  notes: string[],
+): Promise<Verdict | undefined> {
+  // prettier-ignore
   for (const filter of filters) {
     if (filter.protocol !== 'all' && (protocols[filter.protocol] ?? Number(filter.protocol)) !== frame.type) continue;
     const name = `filter ${filter.kind} (prio ${filter.priority}) on ${where}`;
@@ -142,7 +158,14 @@ function matchesU32({ keys }: U32Selector, frame: Frame): boolean {
 }
 
 /** What the actions make of the frame; without any a match ends the search, and it goes on. */
-async function act(space: Space, filter: Filter, name: string, because: Decision[], notes: string[]): Promise<Verdict | undefined | 'next filter'> { // prettier-ignore
+async function act(
+  space: Space,
+  filter: Filter,
+  name: string,
+  because: Decision[],
+  notes: string[],
+): Promise<Verdict | undefined | 'next filter'> {
+  // prettier-ignore
   const say = (text: string): void => void because.push({ by: 'filter', filter, text: `${name} ${text}` });
   for (const action of filter.actions ?? []) {
     if (action.kind === 'mirred' && !(action.options instanceof Uint8Array) && action.options !== undefined) {
@@ -173,7 +196,14 @@ function controlOf({ control = 'pipe' }: Action, name: string): Verdict | undefi
 
 // ------------------------------------------------------------------ nftables
 
-function chainVerdict({ chains }: LinkHooks, direction: 'ingress' | 'egress', where: string, because: Decision[], notes: string[]): Verdict | undefined { // prettier-ignore
+function chainVerdict(
+  { chains }: LinkHooks,
+  direction: 'ingress' | 'egress',
+  where: string,
+  because: Decision[],
+  notes: string[],
+): Verdict | undefined {
+  // prettier-ignore
   for (const chain of chains) {
     if (chain.hook?.name !== direction) continue;
     const name = `chain ${chain.family} ${chain.table} ${chain.name} on ${where}`;

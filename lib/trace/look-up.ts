@@ -99,7 +99,8 @@ async function whyNotIn(space: Space, question: Question, iif: Link, error: Netl
     const back = await wayBack(space, source, mark);
     const filter = await space.ipv4(iif, 'rp_filter');
     if ((filter === 1 && back !== iif.ifindex) || (filter === 2 && back === undefined)) {
-      const by = back === undefined ? 'there is no way back' : `the way back is by ${(await space.link(back))?.name ?? `interface ${back}`}`;
+      const by =
+        back === undefined ? 'there is no way back' : `the way back is by ${(await space.link(back))?.name ?? `interface ${back}`}`;
       return { code: 'RP_FILTER', reason: `${where} drops packets from ${source}, for ${by} (rp_filter is ${filter})` };
     }
     if (!(await space.forwards(iif, false)))

@@ -39,8 +39,7 @@ export class Walker {
     const { space, link } = place;
     if (trail.hops.length > MOST_HOPS) return [lost(trail, 'LOOP', place, `the frame goes in a circle through ${link.name} in ${space.name}`)]; // prettier-ignore
     if (!link.up) return [lost(trail, 'LINK_DOWN', place, `${link.name} in ${space.name} is down`)];
-    if (link.kind !== 'bridge' && !link.carrier && link.type !== 'loopback')
-      return [lost(trail, 'NO_CARRIER', place, noCarrier(place))];
+    if (link.kind !== 'bridge' && !link.carrier && link.type !== 'loopback') return [lost(trail, 'NO_CARRIER', place, noCarrier(place))];
     const { verdict, because, notes } = await classify(space, link, 'egress', frame);
     let on = because.reduce((seen, decision) => seen.decide(decision), trail).note(...notes);
     if (verdict.go === 'lost') return [lost(on, verdict.code, place, verdict.reason)];
@@ -86,7 +85,13 @@ export class Walker {
     return [...taken.copies, ...outcomes];
   }
 
-  private async redirect(space: Space, to: { ifindex: number; direction: 'egress' | 'ingress' }, frame: Frame, trail: Trail): Promise<readonly Outcome[]> { // prettier-ignore
+  private async redirect(
+    space: Space,
+    to: { ifindex: number; direction: 'egress' | 'ingress' },
+    frame: Frame,
+    trail: Trail,
+  ): Promise<readonly Outcome[]> {
+    // prettier-ignore
     const link = await space.link(to.ifindex);
     if (link === undefined) return [lost(trail, 'REDIRECT_GONE', { space }, `it is redirected to interface ${to.ifindex} in ${space.name}, which is gone`)]; // prettier-ignore
     return to.direction === 'egress' ? this.transmit({ space, link }, frame, trail) : this.receive({ space, link }, frame, trail);
@@ -136,7 +141,12 @@ export class Walker {
   // ---------------------------------------------------------------- macvlan
 
   /** Passthru takes all, else each takes what is for its MAC; groups go to all of them, and to the interface too. */
-  private async macvlanReceives(place: Place, frame: Frame, trail: Trail): Promise<{ taken?: readonly Outcome[]; copies: readonly Outcome[] }> { // prettier-ignore
+  private async macvlanReceives(
+    place: Place,
+    frame: Frame,
+    trail: Trail,
+  ): Promise<{ taken?: readonly Outcome[]; copies: readonly Outcome[] }> {
+    // prettier-ignore
     const above = (await this.world.above(place)).filter(({ link }) => link.kind === 'macvlan' || link.kind === 'macvtap');
     const passthru = above.find(({ link }) => infoOf<'macvlan'>(link).mode === 'passthru');
     const group = isGroup(frame.destination);
@@ -276,7 +286,14 @@ export class Walker {
     return outcomes;
   }
 
-  private async tunnel({ space, link }: Place, info: Partial<InfoOf<'vxlan'>>, entry: FdbEntry, frame: Frame, trail: Trail): Promise<readonly Outcome[]> { // prettier-ignore
+  private async tunnel(
+    { space, link }: Place,
+    info: Partial<InfoOf<'vxlan'>>,
+    entry: FdbEntry,
+    frame: Frame,
+    trail: Trail,
+  ): Promise<readonly Outcome[]> {
+    // prettier-ignore
     const ipv6 = entry.dst!.includes(':');
     const [port, vni] = [entry.port ?? info.port ?? VXLAN_PORT, entry.vni ?? info.id ?? 0];
     const local = ipv6 ? info.local6 : info.local;
@@ -398,7 +415,15 @@ export class Walker {
       return { mac: entry.mac, trail: trail.decide({ by: 'neighbor', address, mac: entry.mac, entry, text }) };
     }
     const ask = (frame: Frame): Promise<readonly Outcome[]> => this.transmit(place, frame, new Trail());
-    return this.askFor(place, link.mac, address, await this.asker(place, address, source), trail, `${space.name} has no neighbour entry for ${address} on ${link.name}`, ask);
+    return this.askFor(
+      place,
+      link.mac,
+      address,
+      await this.asker(place, address, source),
+      trail,
+      `${space.name} has no neighbour entry for ${address} on ${link.name}`,
+      ask,
+    );
   }
 
   /** The source of the packet, where it is the host's own; else one of its addresses, those of the interface first (arp_solicit()). */
@@ -411,7 +436,16 @@ export class Walker {
   }
 
   /** Sends the question where `ask` puts it, and hears who would answer. */
-  async askFor(place: Place, mac: string, address: string, source: string, trail: Trail, why: string, ask: (frame: Frame) => Promise<readonly Outcome[]>): Promise<{ mac: string; trail: Trail } | Outcome> { // prettier-ignore
+  async askFor(
+    place: Place,
+    mac: string,
+    address: string,
+    source: string,
+    trail: Trail,
+    why: string,
+    ask: (frame: Frame) => Promise<readonly Outcome[]>,
+  ): Promise<{ mac: string; trail: Trail } | Outcome> {
+    // prettier-ignore
     const outcomes = await ask(question(mac, source, address));
     const answers: Answer[] = [];
     const silent: string[] = [];
@@ -469,7 +503,7 @@ export class Walker {
   }
 }
 
-// ------------------------------------------------------------------ 
+// ------------------------------------------------------------------
 
 interface LocalEntry {
   readonly entry: FdbEntry;
