@@ -47,6 +47,13 @@ export const needs = {
     program('netplan', 'netplan.io'),
     program('cloud-init', 'cloud-init'),
   ],
+  // A virtual machine with another kernel, for test:kernels.
+  kernels: [
+    program('qemu-system-x86_64', 'qemu-system-x86'),
+    { what: 'a static busybox', package: 'busybox-static', present: () => existsSync('/usr/share/doc/busybox-static') },
+    program('depmod', 'kmod'),
+    program('xz', 'xz-utils'),
+  ],
   cmake: [program('cmake', 'cmake')],
   bpf: [program('clang', 'clang')],
 };

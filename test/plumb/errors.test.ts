@@ -8,7 +8,7 @@ import { compare, dump } from '../oracle/dump.js';
 import { requestsOf, withFaults } from '../oracle/faults.js';
 import { build } from '../oracle/pod.js';
 import { fresh, inside } from '../support/inside.js';
-import { requires } from '../support/requires.js';
+import { type Feature, requires } from '../support/requires.js';
 import { root } from '../support/root.js';
 import { namespaceLock, acquire } from '../../lib/transaction/lock.js';
 import { directory } from '../transaction/files.js';
@@ -16,7 +16,8 @@ import { richPod, wanted } from './around.js';
 
 t.setTimeout(300_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
-const veth = 'ip link add eth0 type veth peer name p0; for one in p0 eth0; do ip link set $one addrgenmode none; done; ip link set p0 up; ip link set eth0 up';
+const veth =
+  'ip link add eth0 type veth peer name p0; for one in p0 eth0; do ip link set $one addrgenmode none; done; ip link set p0 up; ip link set eth0 up';
 const pod = `${veth}; ip address add 10.1.0.2/24 dev eth0`;
 
 interface Case {
@@ -26,7 +27,7 @@ interface Case {
   readonly code: string;
   readonly message: RegExp;
   readonly transient?: boolean;
-  readonly needs?: Parameters<typeof requires>[0];
+  readonly needs?: Feature;
   /** Only when it is tried, and not already when it is planned. */
   readonly late?: true;
 }
@@ -40,8 +41,8 @@ const cases: readonly Case[] = [
   { what: 'a link-local address only', script: `${veth}; ip address add fe80::7/64 dev eth0 nodad`, code: 'ERR_PLUMB_NO_ADDRESS', message: /no interface has an address/ },
   { what: 'several candidates', script: `${pod}; ip link add eth1 type veth peer name p1; ip address add 10.2.0.2/24 dev eth1`, code: 'ERR_PLUMB_AMBIGUOUS_LINK', message: /several interfaces have addresses: .*('eth0'.*'eth1'|'eth1'.*'eth0'); say which one is meant, as 'link'/ },
   { what: 'down', script: `${pod}; ip link set eth0 down`, code: 'ERR_PLUMB_LINK_DOWN', message: /'eth0' is down; bring it up first/ },
-  { what: 'a port already', script: `${pod}; ip link add br7 type bridge; ip link set eth0 master br7`, code: 'ERR_PLUMB_ENSLAVED', message: /'eth0' is a port of 'br7' already/ },
-  { what: 'a bridge', script: 'ip link add br7 type bridge; ip link set br7 up; ip address add 10.1.0.2/24 dev br7', code: 'ERR_PLUMB_LINK_KIND', message: /'br7' is a bridge itself/ },
+  { what: 'a port already', script: `${pod}; ip link add br7 type bridge; ip link set br7 addrgenmode none; ip link set eth0 master br7`, code: 'ERR_PLUMB_ENSLAVED', message: /'eth0' is a port of 'br7' already/ },
+  { what: 'a bridge', script: 'ip link add br7 type bridge; ip link set br7 addrgenmode none; ip link set br7 up; ip address add 10.1.0.2/24 dev br7', code: 'ERR_PLUMB_LINK_KIND', message: /'br7' is a bridge itself/ },
   { what: 'the loopback', script: 'ip address add 10.9.0.1/32 dev lo', options: { link: 'lo' }, code: 'ERR_PLUMB_LINK_KIND', message: /'lo' (is the loopback|carries no Ethernet frames)/ },
   { what: 'a TUN', script: 'ip tuntap add tun7 mode tun; ip link set tun7 up; ip address add 10.1.0.2/24 dev tun7', options: { link: 'tun7' }, code: 'ERR_PLUMB_LINK_KIND', message: /'tun7' carries no Ethernet frames/, needs: 'tun' },
   { what: 'a macvlan', script: `${veth}; ip link add m0 link eth0 type macvlan mode bridge; ip link set m0 up; ip address add 10.1.0.2/24 dev m0`, code: 'ERR_PLUMB_LINK_KIND', message: /'m0' would see frames for its own MAC only/, needs: 'macvlan' },
@@ -58,8 +59,8 @@ for (const { what, script, options = {}, code, message, transient = false, needs
     const journal = directory(t);
     inside(netns, script);
     const before = await dump(netns);
-    if (late === undefined) await t.rejects(planPlumbing(netns, options), { name: 'PlumbError', code, message });
-    const tries = [() => plumb(netns, { ...options, journal }), () => plumb(netns, { ...options, journal: false }), () => transaction(netns, (tx) => plumb(tx, options), { journal })]; // prettier-ignore
+    if (late === undefined) await t.rejects(planPlumbing(netns, { mode: 'bridge', ...options }), { name: 'PlumbError', code, message });
+    const tries = [() => plumb(netns, { mode: 'bridge', ...options, journal }), () => plumb(netns, { mode: 'bridge', ...options, journal: false }), () => transaction(netns, (tx) => plumb(tx, { mode: 'bridge', ...options }), { journal })]; // prettier-ignore
     for (const one of tries) {
       const error = await one().then(() => undefined, (caught: unknown) => caught); // prettier-ignore
       t.ok(error instanceof PlumbError, String(error));
@@ -103,7 +104,10 @@ await t.test('what it says of a step that failed', { skip }, async (t) => {
     const { error } = await withFaults([{ at, how: 'refused', errno: errnos[name as keyof typeof errnos] }], () => plumb(netns, { ...wanted, journal })); // prettier-ignore
     t.match(error, { name: 'PlumbError', code, transient, step: /^ip address delete \S+ dev (eth0|if100)$/, cause: { code: name } }, name);
     t.ok((error as PlumbError).undone.some((line) => line.startsWith('addrGenMode of eth0')), (error as PlumbError).undone.join('; ')); // prettier-ignore
-    t.ok((error as PlumbError).undone.some((line) => line.startsWith('interface ')), name);
+    t.ok(
+      (error as PlumbError).undone.some((line) => line.startsWith('interface ')),
+      name,
+    );
     t.match((error as PlumbError).message, new RegExp(name));
   }
 });
