@@ -50,7 +50,8 @@ export function pictureOf(topology: Topology, { title, mac, path }: DrawOptions 
   const ids: { end: TopologyEnd; id: string }[] = [];
   topology.namespaces.forEach(({ name, devices }, n) => {
     const boxes: Box[] = [];
-    devices.forEach((device, d) => {
+    // By name: which was made first, and has the lower index, may be chance.
+    inOrder(devices, ({ name }) => name).forEach((device, d) => {
       if (device.kind === 'loopback') return;
       const end = { namespace: name, device: device.name };
       const id = `${prefix}n${n}d${d}`;
@@ -78,8 +79,17 @@ export function pictureOf(topology: Topology, { title, mac, path }: DrawOptions 
       if (master !== undefined) join({ namespace: name, device: master }, { namespace: name, device }, 'port');
   for (const edge of topology.edges) join(edge.from, edge.to, lookOfEdge(edge), labelOf(edge));
   for (const guest of topology.guests) join(guest.at, { namespace: guest.at.namespace, device: guest.name }, 'wire');
-  const drawn = walked(lines, topology, path, idOf);
+  const drawn = walked(
+    inOrder(lines, ({ from, to, look }) => `${from} ${to} ${look}`),
+    topology,
+    path,
+    idOf,
+  );
   return { ...(title !== undefined && { title }), groups, lines: drawn };
+}
+
+function inOrder<T>(all: readonly T[], key: (one: T) => string): readonly T[] {
+  return [...all].sort((a, b) => key(a).localeCompare(key(b), 'en', { numeric: true }));
 }
 
 /** The path goes along the lines that are there, through the bridge between two of its ports; where there is none, it has its own. */

@@ -39,7 +39,7 @@ function devices({ hops }: Awaited<ReturnType<typeof tracePath>>): string[] {
 await t.test('scene 1: by the bridges of node and pod', { skip }, async (t) => {
   const stack = stackOf(t);
   const namespaces = await createSlash16(stack);
-  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', label: 'trace/1' }));
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'trace/1' }));
   const guest = stack.use(await runGuest(net.tap, net.guest));
   const guests = { unikernel: { namespace: 'pod', network: net.guest } };
 
@@ -66,7 +66,7 @@ await t.test('scene 1: by the bridges of node and pod', { skip }, async (t) => {
 await t.test('scene 3: one sentence says why the ping fails', { skip }, async (t) => {
   const stack = stackOf(t);
   const namespaces = await createSlash32(stack);
-  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', label: 'trace/3', guestMac: 'random' }));
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'trace/3', guestMac: 'random' }));
   const guest = stack.use(await runGuest(net.tap, net.guest));
   const guests = { unikernel: { namespace: 'pod', network: net.guest } };
   const { loss, summary } = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
@@ -88,7 +88,7 @@ await t.test('scene 3: one sentence says why the ping fails', { skip }, async (t
 await t.test('scene 4: by proxy ARP, a router, and the adopted MAC', { skip }, async (t) => {
   const stack = stackOf(t);
   const namespaces = await createSlash32(stack);
-  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', label: 'trace/4' }));
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'trace/4' }));
   const guest = stack.use(await runGuest(net.tap, net.guest));
   const guests = { unikernel: { namespace: namespaces.pod, network: net.guest } };
   const there = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
@@ -96,6 +96,19 @@ await t.test('scene 4: by proxy ARP, a router, and the adopted MAC', { skip }, a
   t.equal(there.hops.at(-1)!.frame.packet!.ttl, 63);
   const back = await foretold(t, namespaces, guest.netns, { guests, from: 'unikernel', to: '198.51.100.80' });
   t.match(back.hops[0]!.because, [{ text: 'unikernel was told: default via 169.254.1.1' }, { answer: { by: 'proxy_arp' } }]);
+});
+
+await t.test('scene 5: by a redirect', { skip: requires('tun', 'u32') }, async (t) => {
+  const stack = stackOf(t);
+  const namespaces = await createSlash32(stack);
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'redirect', label: 'trace/5' }));
+  const guest = stack.use(await runGuest(net.tap, net.guest));
+  const guests = { unikernel: { namespace: 'pod', network: net.guest } };
+  const there = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
+  t.strictSame(devices(there).slice(-2), ['pod eth0 in', 'pod tap100 out']);
+  t.match(there.hops.at(-1)!.because, [{ by: 'filter' }]);
+  const back = await foretold(t, namespaces, guest.netns, { guests, from: 'unikernel', to: '198.51.100.80' });
+  t.strictSame(devices(back).slice(0, 2), ['pod tap100 in', 'pod eth0 out']);
 });
 
 await t.test('a redirect by filters: eth0 keeps its address, and has nothing of it', { skip: requires('tun', 'u32') }, async (t) => {
@@ -246,7 +259,7 @@ await t.test('routes by rules and marks, and who has the address itself', { skip
 await t.test('mistakes are told', async (t) => {
   const stack = stackOf(t);
   const pod = await stack.netns();
-  const wrong = (options: object): Promise<unknown> => tracePath({ namespaces: { pod }, from: 'pod', to: '10.0.0.1', ...options } as never);
+  const wrong = (options: object): Promise<unknown> => tracePath({ namespaces: { pod }, from: 'pod', to: '10.0.0.1', ...options });
   await t.rejects(wrong({ from: 'pot' }), {
     code: 'ERR_INVALID_ARG_VALUE',
     message: "tracePath: 'from' must be one of pod; received 'pot'",
