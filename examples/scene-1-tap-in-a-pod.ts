@@ -58,15 +58,15 @@ async function scene(): Promise<void> {
   const untouched = await dump(pod);
 
   const plan = await step('What plumb is going to do, as a person would have written it', [], () =>
-    planPlumbing(pod, { link: 'eth0', tap: 'tap100' }),
+    planPlumbing(pod, { link: 'eth0', tap: 'tap100', mode: 'bridge' }),
   );
   print(String(plan));
   mustHold('a plan changes nothing', compare(untouched, await dump(pod)) === 0);
 
   await using net = await step(
     'Create tap100, remove the network configuration of eth0, bridge tap100 to eth0: one call, all of it or nothing',
-    ["plumb(pod, { link: 'eth0', tap: 'tap100', label: 'scene/1' })"],
-    () => plumb(pod, { link: 'eth0', tap: 'tap100', label: 'scene/1' }),
+    ["plumb(pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'scene/1' })"],
+    () => plumb(pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'scene/1' }),
   );
   compare(untouched, await dump(pod));
   const bare = await readAddr(pod, 'eth0');

@@ -12,8 +12,10 @@ await using cluster = await createCluster();
 const { client, pod } = cluster;
 mustHold("172.17.0.4 pings 172.17.0.5 through the router: the pod's own stack answers", await answers(client, '172.17.0.5'));
 
-await using net = await step('Plumb the pod, and give the guest a random MAC', ["plumb(pod, { tap: 'tap100', guestMac: 'random' })"], () =>
-  plumb(pod, { tap: 'tap100', guestMac: 'random', label: 'scene/3' }),
+await using net = await step(
+  'Plumb the pod, and give the guest a random MAC',
+  ["plumb(pod, { tap: 'tap100', mode: 'bridge', guestMac: 'random' })"],
+  () => plumb(pod, { tap: 'tap100', mode: 'bridge', guestMac: 'random', label: 'scene/3' }),
 );
 show('address, gateway', [net.guest.addresses.map(({ address }) => address), net.guest.gateway.ipv4]);
 show("the guest's MAC, and eth0's", [short(net.guest.mac), short(FIRST_MAC)]);

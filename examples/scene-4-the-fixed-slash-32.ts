@@ -16,8 +16,8 @@ mustHold("172.17.0.4 pings 172.17.0.5 through the router: the pod's own stack an
 
 await using net = await step(
   "Plumb the pod; the guest adopts eth0's MAC, and eth0 gets another one",
-  ["plumb(pod, { tap: 'tap100', guestMac: 'clone' })"],
-  () => plumb(pod, { tap: 'tap100', guestMac: 'clone', label: 'scene/4' }),
+  ["plumb(pod, { tap: 'tap100', mode: 'bridge', guestMac: 'clone' })"],
+  () => plumb(pod, { tap: 'tap100', mode: 'bridge', guestMac: 'clone', label: 'scene/4' }),
 );
 show('address, gateway', [net.guest.addresses.map(({ address }) => address), net.guest.gateway.ipv4]);
 show("the guest's MAC", short(net.guest.mac));

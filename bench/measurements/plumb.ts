@@ -63,7 +63,7 @@ export const plumbMeasurements: readonly Measurement[] = [
       };
       const atOnce = async (): Promise<readonly number[]> => {
         const own = rounds.podtap.shift()!;
-        return [await timed(() => Promise.all(own.map(async (pod) => (await plumb(pod)).keep())))];
+        return [await timed(() => Promise.all(own.map(async (pod) => (await plumb(pod, { mode: 'bridge' })).keep())))];
       };
       const contenders: Contender[] = [
         { name: 'C', round: byC, rounds: count },
@@ -157,7 +157,7 @@ async function byFloor({ floor }: Bench, pod: Netns): Promise<readonly [number, 
 
 async function byPodtap(pod: Netns): Promise<readonly [number, number]> {
   let plumbing: Awaited<ReturnType<typeof plumb>> | undefined;
-  const plumbed = await timed(async () => (plumbing = await plumb(pod)));
+  const plumbed = await timed(async () => (plumbing = await plumb(pod, { mode: 'bridge' })));
   return [plumbed, await timed(() => plumbing!.undo())];
 }
 

@@ -8,26 +8,30 @@ import { type Message, eachMessage } from '../wire/message.js';
 import { type FdbEntry, type Neighbor, RTM_DELNEIGH, RTM_NEWNEIGH, decodeFdb, decodeNeighbor } from '../wire/neighbor.js';
 import { type Route, RTM_DELROUTE, RTM_NEWROUTE, decodeRoute } from '../wire/route.js';
 import { type Rule, RTM_DELRULE, RTM_NEWRULE, decodeRule } from '../wire/rule.js';
+import { type Filter, RTM_DELTFILTER, RTM_NEWTFILTER, decodeFilter } from '../wire/tc.js';
 import { type Scope, attachment } from './netns.js';
 import { batches, failure } from './queue.js';
 import { system } from './system.js';
 
 export type WatchGroup = 'link' | 'address' | 'route' | 'neighbor' | 'rule' | 'fdb';
+/** What can be subscribed to; of filters there is no table of a whole namespace to begin with. */
+export type SubscribedGroup = WatchGroup | 'filter';
 export type WatchedObject = Link | Address | Route | Neighbor | Rule | FdbEntry;
 
 export type Change =
-  | { readonly type: 'new' | 'deleted'; readonly object: WatchedObject }
+  | { readonly type: 'new' | 'deleted'; readonly object: WatchedObject | Filter }
   /** The socket's buffer was full: changes were lost. What was still in it has been dropped, as older than what is to be read now. */
   | { readonly type: 'overrun' };
 
 /** RTNLGRP_*: uapi/linux/rtnetlink.h. Forwarding entries come in the neighbours' group. */
-const groupNumbers: Readonly<Record<WatchGroup, readonly number[]>> = {
+const groupNumbers: Readonly<Record<SubscribedGroup, readonly number[]>> = {
   link: [1],
   neighbor: [3],
   address: [5, 9],
   route: [7, 11],
   rule: [8, 19],
   fdb: [3],
+  filter: [4],
 };
 
 const [EBADF, EAGAIN, ENOBUFS] = [9, 11, 105];
@@ -42,7 +46,7 @@ export interface Subscription {
 /** Subscribed once this resolves: whatever changes after that is told, or its loss is. */
 export async function subscribe(
   scope: Scope,
-  groups: readonly WatchGroup[],
+  groups: readonly SubscribedGroup[],
   options: { bufferSize?: number | undefined; signal?: AbortSignal | undefined },
 ): Promise<Subscription> {
   const joined = [...new Set(groups.flatMap((group) => groupNumbers[group]))];
@@ -76,7 +80,7 @@ function drain(socket: Parameters<typeof batches>[0][number]): void {
 }
 
 /** The kernel's datagrams are whole messages, each a multiple of 4 bytes long, so that a batch of them reads as one. */
-function decodeChanges(from: Bytes, groups: readonly WatchGroup[]): Change[] {
+function decodeChanges(from: Bytes, groups: readonly SubscribedGroup[]): Change[] {
   const changes: Change[] = [];
   eachMessage(from, from.u8.length, (message) => {
     const change = decodeChange(from, message, groups);
@@ -85,7 +89,7 @@ function decodeChanges(from: Bytes, groups: readonly WatchGroup[]): Change[] {
   return changes;
 }
 
-function decodeChange(from: Bytes, message: Message, groups: readonly WatchGroup[]): Change | undefined {
+function decodeChange(from: Bytes, message: Message, groups: readonly SubscribedGroup[]): Change | undefined {
   // Bridges tell of their ports in messages of the same types, which are no news of the link or neighbour itself:
   // their RTM_DELLINK says that a port has left, not that the link is gone.
   const family = from.u8[message.start];
@@ -113,6 +117,9 @@ function decodeChange(from: Bytes, message: Message, groups: readonly WatchGroup
     case RTM_NEWRULE:
     case RTM_DELRULE:
       return { type: message.type === RTM_NEWRULE ? 'new' : 'deleted', object: decodeRule(from, message) };
+    case RTM_NEWTFILTER:
+    case RTM_DELTFILTER:
+      return { type: message.type === RTM_NEWTFILTER ? 'new' : 'deleted', object: decodeFilter(from, message) };
     default:
       return undefined;
   }

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { type LinkRef, type Schema, array, boolean, integer, interfaceName, linkRef, optional, options, text, u16, u32 } from '../check.js';
 import { keys } from '../state/resource.js';
+import { ownFilter, ownName } from '../state/tc.js';
 import { type FlowerOptions, flowerTable } from '../wire/filter/flower.js';
 import type { U32Key, U32Options } from '../wire/filter/u32.js';
 import { parseFilterParent, parseHandle, parseU32Handle } from '../wire/handle.js';
@@ -141,7 +142,12 @@ export const filterAdd: OperationKind<FilterAdd> = {
     return [netlink(encodeFilter(RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, request))];
   },
   parts: () => ['filter'],
-  touches: ({ link }, on) => on.mayAdd(keys.filter(on.find(link))),
+  touches: ({ link, filter }, on) => {
+    const own = ownName(filter);
+    if (own === undefined) return on.mayAdd(keys.filter(on.find(link)));
+    const { key, value } = ownFilter(on.find(link), own);
+    on.will(key, value);
+  },
   command: ({ link, filter }) =>
     words(
       'tc',

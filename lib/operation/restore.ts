@@ -5,7 +5,7 @@ import type { Setting } from '../state/link.js';
 import { type Resource, kindOfKey, keys, linkOfKey } from '../state/resource.js';
 import { devicesOf, routeRequest } from '../state/route.js';
 import { type State, monotonic } from '../state/snapshot.js';
-import { isHook } from '../state/tc.js';
+import { deletions, isHook } from '../state/tc.js';
 import { type Value, same } from '../state/value.js';
 import type { Address } from '../wire/address.js';
 import type { Route } from '../wire/route.js';
@@ -15,6 +15,7 @@ import type { Operation } from './kinds.js';
 import type { LinkSet } from './link.js';
 import type { QdiscRequest } from './qdisc.js';
 import type { RuleRequest } from '../wire/rule.js';
+import type { Filter } from '../wire/tc.js';
 
 /** What shall be: `start` with `wants` in it. */
 export class Target {
@@ -214,13 +215,10 @@ export class Target {
   #hooksDown(state: State): Operation[] {
     const changed = this.#changed(state, ['filter', 'qdisc']).filter(({ is }) => is !== undefined);
     const qdiscs = changed.filter(({ kind }) => kind === 'qdisc');
+    const filters = changed.filter(({ kind }) => kind === 'filter').map(({ read }) => read as Filter);
+    const all = [...state.resources.values()].filter(({ kind }) => kind === 'filter').map(({ read }) => read as Filter);
     return [
-      ...changed
-        .filter(({ kind }) => kind === 'filter')
-        .map(({ link, is }): Operation => {
-          const { parent, chain, priority, protocol, handle, kind } = is as unknown as FilterRequest;
-          return { op: 'filter.delete', link, filter: { parent, priority: priority!, protocol: protocol!, handle: handle!, kind, ...(chain !== undefined && { chain }) } }; // prettier-ignore
-        }),
+      ...deletions(filters, all).map(({ ifindex, ...filter }): Operation => ({ op: 'filter.delete', link: ifindex, filter })),
       ...qdiscs.map(({ link, is }): Operation => {
         const { parent, kind } = is as unknown as { parent: string; kind: string };
         return { op: 'qdisc.delete', link, qdisc: { kind, parent: isHook({ kind }) ? kind : parent } };
@@ -239,8 +237,8 @@ export class Target {
   }
 
   /** Of kinds without an order: what is not as it shall be. Also what our own steps took away. */
-  #changed(state: State, kinds: readonly Resource['kind'][]): { kind: Resource['kind']; link: number; value: Value; is: Value }[] {
-    const found: { kind: Resource['kind']; link: number; value: Value; is: Value }[] = [];
+  #changed(state: State, kinds: readonly Resource['kind'][]): Changed[] {
+    const found: Changed[] = [];
     for (const kind of kinds) {
       const all = new Map<string, Value>(
         [...this.#resources].filter(([, one]) => one.kind === kind).map(([key, { value }]) => [key, value]),
@@ -249,7 +247,7 @@ export class Target {
       for (const [key, value] of all) {
         const is = state.get(key);
         const link = Number(key.split('/')[1]);
-        if (!same(is, value) && state.links.has(link)) found.push({ kind, link, value, is });
+        if (!same(is, value) && state.links.has(link)) found.push({ kind, link, value, is, read: state.resources.get(key)?.read });
       }
     }
     return found;
@@ -300,6 +298,15 @@ export class Target {
     const devices = devicesOf(route);
     return routeRequest(value, monotonic()) !== undefined && devices.every((one) => one === undefined || state.links.has(one as number));
   }
+}
+
+interface Changed {
+  readonly kind: Resource['kind'];
+  readonly link: number;
+  readonly value: Value;
+  readonly is: Value;
+  /** As the kernel tells it. */
+  readonly read: object | undefined;
 }
 
 /** Those that are not listed in a table: `State.get` knows them. */

@@ -7,7 +7,8 @@ import type { Problem } from '../primitive/host.js';
 import { type State, snapshot } from '../state/snapshot.js';
 import { addressesOf } from './link.js';
 import type { PlumbRecord } from './record.js';
-import { type Wiring, faultsOf, problemOf, wiringParts } from './wiring.js';
+import { problemOf } from './datapath.js';
+import { type Wiring, datapathOf, faultParts, faultsOf } from './datapaths.js';
 
 export type PlumbingEvent =
   /** A monitor has opened the TAP, or has let it go; 'overrun': changes were missed, and the state was read anew; 'gone': the TAP or the namespace is no more. */
@@ -25,24 +26,30 @@ export async function* eventsOf(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<PlumbingEvent, void, undefined> {
   const { wiring } = record;
-  const subscription = await subscribe(netns, ['link', 'address', 'neighbor', 'route'], signal === undefined ? {} : { signal });
+  const stop = new AbortController();
+  const either = signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]);
+  const subscription = await subscribe(netns, ['link', 'address', 'neighbor', 'route', 'filter'], { signal: either });
   const changes = subscription.changes[Symbol.asyncIterator]();
   let guest = record.guest;
   let attached: boolean | undefined;
   let broken = new Map<string, Problem>();
+  let next = changes.next();
   try {
-    let next = changes.next();
     for (;;) {
-      const state = await snapshot(netns, new Set(wiringParts));
+      const state = await snapshot(netns, new Set([...faultParts(wiring), 'address']));
       const tap = state.links.get(wiring.tap.ifindex);
-      if (tap === undefined || tap.kind !== 'tun') return yield { type: 'gone' };
+      const problems = new Map(faultsOf(wiring, state).map((fault) => [`${fault.code} ${fault.message}`, problemOf(fault)]));
+      if (tap === undefined || tap.kind !== 'tun') {
+        // What the guest's end has left on the pod's interface takes the pod's network with it.
+        for (const problem of problems.values()) if (problem.code === LEFT) yield* leftOn(netns, record, problem);
+        return yield { type: 'gone' };
+      }
       if (attached !== tap.carrier && (attached !== undefined || tap.carrier)) yield { type: tap.carrier ? 'attached' : 'detached' };
       attached = tap.carrier;
       for (const { what, now } of changesFor(guest, wiring, state)) {
         guest = now;
         yield { type: 'changed', what, guest };
       }
-      const problems = new Map(faultsOf(wiring, state).map((fault) => [`${fault.code} ${fault.message}`, problemOf(fault)]));
       for (const [key, problem] of problems) if (!broken.has(key)) yield { type: 'broken', problem };
       for (const [key, problem] of broken) if (!problems.has(key)) yield { type: 'repaired', problem };
       broken = problems;
@@ -63,9 +70,21 @@ export async function* eventsOf(
       }
     }
   } finally {
+    // What is still waited for would keep this from its end until something changes.
+    next.catch(() => undefined);
+    stop.abort();
     await changes.return?.().catch(() => undefined);
     subscription.close();
   }
+}
+
+const LEFT = 'REDIRECT_TARGET_GONE';
+
+/** Told, and told again when whoever reads this has mended it at once. */
+async function* leftOn(netns: Netns, { wiring }: PlumbRecord, problem: Problem): AsyncGenerator<PlumbingEvent, void, undefined> {
+  yield { type: 'broken', problem };
+  const now = faultsOf(wiring, await snapshot(netns, faultParts(wiring)));
+  if (!now.some(({ code }) => code === LEFT)) yield { type: 'repaired', problem };
 }
 
 /** What somebody has given to the pod's interface since, the guest should have. */
@@ -76,9 +95,12 @@ function* changesFor(guest: GuestNetwork, wiring: Wiring, state: State): Generat
   const mtu = Math.min(wiring.mtu, link.mtu);
   if (mtu !== guest.mtu) yield { what: 'mtu', now: (now = { ...now, mtu }) };
   const known = new Set(guest.addresses.map(({ address }) => address));
-  const added = addressesOf(state, wiring.link.ifindex).filter(({ address, scope }) => scope !== 'link' && !known.has(address));
-  if (added.length > 0)
-    yield { what: 'address', now: { ...now, addresses: [...now.addresses, ...added.map(({ address }) => ({ address }))] } };
+  const there = addressesOf(state, wiring.link.ifindex);
+  const added = there.filter(({ address, scope }) => scope !== 'link' && !known.has(address));
+  // Where the interface keeps its addresses, one can also be taken away.
+  const left = datapathOf(wiring.mode).keepsAddresses ? now.addresses.filter(({ address }) => there.some((one) => one.address === address)) : now.addresses; // prettier-ignore
+  if (added.length > 0 || left.length < now.addresses.length)
+    yield { what: 'address', now: { ...now, addresses: [...left, ...added.map(({ address }) => ({ address }))] } };
 }
 
 /** A route by the pod's interface that somebody adds or deletes; those of the kernel come and go with addresses. */

@@ -2,11 +2,11 @@
 import { type Netns, attachment } from '../kernel/netns.js';
 import { Tap, type TapHolder, placeIn } from '../kernel/tap.js';
 import type { Problem } from '../primitive/host.js';
-import { localMac } from '../primitive/mac.js';
 import { type State, snapshot } from '../state/snapshot.js';
 import type { Link } from '../wire/link.js';
+import { problemOf } from './datapath.js';
+import { allFaultParts, datapathOf, faultsOf, isMode, modes } from './datapaths.js';
 import { type Mark, parseMark } from './mark.js';
-import { type Wiring, faultsOf, problemOf, wiringParts } from './wiring.js';
 
 export interface InspectedPlumbing {
   readonly label?: string;
@@ -31,21 +31,14 @@ export interface Inspection {
  */
 export async function inspect(netns: Netns): Promise<Inspection> {
   attachment(netns);
-  const state = await snapshot(netns, new Set(wiringParts));
+  const state = await snapshot(netns, allFaultParts);
   const plumbings: InspectedPlumbing[] = [];
   const problems: Problem[] = [];
   for (const { mark, links } of marked(state)) {
-    const tap = links.find(({ kind }) => kind === 'tun');
-    const bridge = links.find(({ kind }) => kind === 'bridge');
-    const link = state.link(mark.link) ?? [...state.links.values()].find(({ master, ifindex }) => master === bridge?.ifindex && ifindex !== tap?.ifindex); // prettier-ignore
-    for (const [what, one] of [
-      ['TAP', tap],
-      ['bridge', bridge],
-      [`interface '${mark.link}'`, link],
-    ] as const) {
-      if (one !== undefined) continue;
-      problems.push({ code: what === 'TAP' ? 'TAP_GONE' : what === 'bridge' ? 'BRIDGE_GONE' : 'LINK_GONE', message: `the ${what} of the plumbing of '${mark.link}' is gone`, fix: 'undo the plumbing, and plumb anew' }); // prettier-ignore
-    }
+    if (!isMode(mark.mode)) continue;
+    const { link, tap, wiring, problems: missing } = datapathOf(mark.mode).find(mark, links, state);
+    problems.push(...missing);
+    if (wiring !== undefined) problems.push(...faultsOf(wiring, state).map(problemOf));
     if (tap === undefined) continue;
     const { label, mode } = mark;
     plumbings.push({
@@ -55,9 +48,9 @@ export async function inspect(netns: Netns): Promise<Inspection> {
       tap: tap.name,
       holders: await holdersOf(netns, tap),
     });
-    if (link === undefined || bridge === undefined) continue;
-    problems.push(...faultsOf(wiringOf(mark, link, tap, bridge), state).map(problemOf));
   }
+  for (const stray of modes.flatMap((mode) => datapathOf(mode).strays?.(state) ?? []))
+    if (!problems.some(({ message }) => message === stray.message)) problems.push(stray);
   return { plumbings, problems, toString: () => told(plumbings, problems) };
 }
 
@@ -72,26 +65,6 @@ function marked(state: State): readonly { readonly mark: Mark; readonly links: r
     else known.links.push(link);
   }
   return [...found.values()];
-}
-
-/** As it must have been meant. */
-function wiringOf({ mac }: Mark, link: Link, tap: Link, bridge: Link): Wiring {
-  const named = ({ name, ifindex }: Link): Wiring['tap'] => ({ name, ifindex });
-  const guestMac = mac ?? '02:00:00:00:00:00'; // somebody wrote the mark who did not know it: that it is nowhere is told
-  const info = tap.info instanceof Uint8Array ? undefined : tap.info;
-  return {
-    mode: 'bridge',
-    link: named(link),
-    tap: named(tap),
-    bridge: named(bridge),
-    guestMac,
-    // It must be any but the guest's.
-    linkMac: link.mac === guestMac ? localMac() : link.mac,
-    tapMac: tap.mac,
-    mtu: tap.mtu,
-    shape: { queues: 1, vnetHdr: info?.vnet_hdr === 1, offload: {} },
-    attach: 'name',
-  };
 }
 
 async function holdersOf(netns: Netns, { name, ifindex, mac, mtu }: Link): Promise<readonly TapHolder[]> {

@@ -6,19 +6,13 @@ import type { Address } from '../wire/address.js';
 import type { Link } from '../wire/link.js';
 import { parseMark } from './mark.js';
 
-/** IFF_DONT_BRIDGE, or no Ethernet frames, or a bridge itself: net/bridge/br_if.c, br_add_if(). */
-const unbridged: Readonly<Record<string, string>> = {
-  bridge: 'is a bridge itself',
-  ipvlan: 'shares its MAC with the interface below, and the kernel bridges none of that kind',
-  loopback: 'is the loopback',
-  macvlan: 'would see frames for its own MAC only, which the guest is to have',
-  macvtap: 'is the wire of a guest itself',
-};
+/** Why an interface cannot be used, after its name in a sentence. */
+export type Refusal = (link: Link) => string | undefined;
 
 /** @throws PlumbError ERR_PLUMB_NO_LINK, _NO_ADDRESS, _AMBIGUOUS_LINK, _ENSLAVED, _LINK_KIND, _LINK_DOWN */
-export function pickLink(state: State, wanted: LinkRef | undefined): Link {
-  const link = wanted === undefined ? onlyOne(state) : named(state, wanted);
-  const why = link.type === 'ether' ? unbridged[link.kind] : `carries no Ethernet frames (${link.type})`;
+export function pickLink(state: State, wanted: LinkRef | undefined, refusal: Refusal): Link {
+  const link = wanted === undefined ? onlyOne(state, refusal) : named(state, wanted);
+  const why = link.type === 'ether' ? refusal(link) : `carries no Ethernet frames (${link.type})`;
   if (why !== undefined) throw refused('ERR_PLUMB_LINK_KIND', `'${link.name}' ${why}`);
   if (link.master !== undefined) {
     const master = state.links.get(link.master);
@@ -37,14 +31,12 @@ function named(state: State, wanted: LinkRef): Link {
   throw refused('ERR_PLUMB_NO_LINK', `there is no interface ${typeof wanted === 'number' ? `with index ${wanted}` : `'${wanted}'`} in this namespace; there are ${there}`); // prettier-ignore
 }
 
-function onlyOne(state: State): Link {
+function onlyOne(state: State, refusal: Refusal): Link {
   const others = [...state.links.values()].filter(({ kind, alias }) => kind !== 'loopback' && parseMark(alias) === undefined);
   if (others.length === 0)
     throw refused('ERR_PLUMB_NO_LINK', 'there is no interface but the loopback in this namespace; is it the pod\'s, and has the engine set it up?'); // prettier-ignore
   const addressed = others.filter(({ ifindex }) => addressesOf(state, ifindex).some(({ address }) => isOfUse(address)));
-  const candidates = addressed.filter(
-    ({ kind, master, type }) => master === undefined && type === 'ether' && unbridged[kind] === undefined,
-  );
+  const candidates = addressed.filter((link) => link.master === undefined && link.type === 'ether' && refusal(link) === undefined);
   const [only] = candidates.length === 0 ? addressed : candidates;
   const names = (links: readonly Link[]): string => links.map(({ name }) => `'${name}'`).join(', ');
   if (only === undefined) throw refused('ERR_PLUMB_NO_ADDRESS', `no interface has an address that a guest could take over; there are ${names(others)}`); // prettier-ignore

@@ -21,7 +21,7 @@ import type { TapOffload } from '../kernel/tap.js';
 import { tapShape } from '../operation/tap.js';
 import type { TapOptions } from '../primitive/tap.js';
 
-export type Mode = 'bridge';
+export type Mode = 'redirect' | 'bridge';
 export type Vmm = 'qemu' | 'firecracker' | 'cloud-hypervisor' | 'solo5-hvt' | 'solo5-spt' | 'uml';
 
 export interface PlumbOptions {
@@ -29,11 +29,16 @@ export interface PlumbOptions {
   readonly link?: LinkRef;
   /** The TAP's name, or what it shall be like. Default: the first of tap0, tap1, ... that is free, persistent, and held by nobody. */
   readonly tap?: string | (TapOptions & { readonly name?: string; readonly attach?: 'name' | 'fd' });
-  /** Default 'bridge'. */
+  /** Default 'redirect'. */
   readonly mode?: Mode;
+  /**
+   * How podtap's filter stands to those of others on the pod's interface, in redirect. Default 'last': theirs see every frame first, and
+   * what one of them drops, redirects or takes for the pod does not come to the guest; 'first': the guest has it, and theirs see nothing.
+   */
+  readonly filters?: 'first' | 'last';
   /** Sets the TAP's flags as this monitor opens it, and how it comes by it: QEMU by descriptor, others by name. */
   readonly vmm?: Vmm;
-  /** Default 'clone': the guest takes over the interface's MAC, which gets another one. */
+  /** Default 'clone': the guest takes over the interface's MAC; under a bridge that one gets another. In redirect, another one is set on the interface, too. */
   readonly guestMac?: 'clone' | 'random' | (string & {});
   /** Unique on the machine, at most 200 bytes: how the plumbing is found again. */
   readonly label?: string;
@@ -70,7 +75,8 @@ const tap = options({
 const schema = options({
   link: optional(linkRef),
   tap: optional(either(interfaceName, tap, 'must be the name of a TAP, or options of one')),
-  mode: optional(oneOf('bridge')),
+  mode: optional(oneOf('redirect', 'bridge')),
+  filters: optional(oneOf('first', 'last')),
   vmm: optional(oneOf('qemu', 'firecracker', 'cloud-hypervisor', 'solo5-hvt', 'solo5-spt', 'uml')),
   guestMac: optional(either(oneOf('clone', 'random'), interfaceMac, "must be 'clone', 'random' or a unicast MAC")),
   label: optional(label),
@@ -95,6 +101,7 @@ const monitors: Readonly<Record<Vmm, { readonly vnetHdr: boolean; readonly attac
 export interface Asked {
   readonly link: LinkRef | undefined;
   readonly mode: Mode;
+  readonly filters: 'first' | 'last';
   readonly guestMac: string;
   readonly label: string | undefined;
   readonly resolvConf: string | undefined;
@@ -123,13 +130,14 @@ export interface Settings {
 
 /** @throws TypeError ERR_INVALID_ARG_*, told as a mistake of `where` */
 export function settingsOf(given: PlumbOptions, where: string): Settings {
-  const { link, mode = 'bridge', guestMac = 'clone', vmm, label, resolvConf, hostname, ifPlumbed = 'same', journal = true, signal } = check(schema, given, where) as PlumbOptions; // prettier-ignore
+  const { link, mode = 'redirect', filters = 'last', guestMac = 'clone', vmm, label, resolvConf, hostname, ifPlumbed = 'same', journal = true, signal } = check(schema, given, where) as PlumbOptions; // prettier-ignore
   const tap = typeof given.tap === 'string' ? { name: given.tap } : (given.tap ?? {});
   const monitor = vmm === undefined ? { vnetHdr: false, attach: 'name' as const } : monitors[vmm];
   return {
     asked: {
       link,
       mode,
+      filters,
       guestMac: guestMac.toLowerCase(),
       label,
       resolvConf,

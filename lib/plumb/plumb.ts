@@ -27,19 +27,20 @@ import { NLM_F_ACK } from '../wire/message.js';
 import type { Route } from '../wire/route.js';
 import type { Rule } from '../wire/rule.js';
 import { formatMac } from '../wire/text.js';
-import { type BridgeInput, planBridge } from './bridge.js';
+import { type Ability, can as has } from './ability.js';
+import { type Planned, freeName } from './datapath.js';
+import { type Wiring, datapathOf, faultParts, faultsOf } from './datapaths.js';
 import { plumbError } from './failure.js';
 import { addressesOf, pickLink } from './link.js';
 import { markOf } from './mark.js';
 import { type Asked, type PlumbOptions, type Settings, settingsOf } from './options.js';
 import { Plumbing, busyTap } from './plumbing.js';
 import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
-import { type Wiring, faultsOf } from './wiring.js';
 
 /** What is read before anything is changed. */
-const parts: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy'];
-/** Of what the changes touch, and of what they make. */
-const partsAfter: readonly Part[] = ['address', 'route', 'neighbor', 'proxy', 'fdb'];
+function partsFor({ mode }: Asked): ReadonlySet<Part> {
+  return new Set<Part>(['address', 'route', 'rule', 'neighbor', 'proxy', ...datapathOf(mode).parts]);
+}
 
 /**
  * Gives the place of a pod's interface to a guest: makes a TAP, joins it with the interface, and tells what the guest must be told. The guest
@@ -49,6 +50,10 @@ const partsAfter: readonly Part[] = ['address', 'route', 'neighbor', 'proxy', 'f
  * All or nothing: if anything fails, or the signal aborts it, the namespace is as it was, which a crash does not prevent: `recover` undoes
  * what was interrupted. Where the interface is plumbed already, with the same options, nothing is changed. Given a transaction, it
  * is part of that one.
+ *
+ * Mode 'redirect' (the default): what comes in by the interface leaves by the TAP and the other way round, by a filter on each that
+ * redirects. The interface keeps all that it has; the pod's processes get nothing from outside meanwhile. If the TAP goes away, the
+ * filter on the interface eats what comes in: `events` tells 'broken', and `repair` takes it away.
  *
  * Mode 'bridge': interface and TAP are the two ports of a bridge. The interface loses its addresses and gets another MAC; it stays up.
  * `planPlumbing` prints the commands of ip(8) and bridge(8) that do the same.
@@ -84,7 +89,7 @@ export interface Plan {
 export async function planPlumbing(scope: Scope, options: PlumbOptions = {}): Promise<Plan> {
   const { asked, signal } = settingsOf(options, 'planPlumbing');
   try {
-    const state = await snapshot(scope, new Set(parts));
+    const state = await snapshot(scope, partsFor(asked));
     signal?.throwIfAborted();
     const { operations } = await plan(netnsOf(scope), state, asked);
     return { operations, toString: () => script(operations, state) };
@@ -167,60 +172,55 @@ const LOOPBACK = 1; // ifindex, in every namespace
 
 async function apply(tx: Transaction, settings: Settings, resolv: string | undefined): Promise<Applied> {
   const { asked, signal } = settings;
-  const state = await snapshot(tx, new Set(parts));
-  const { link, names, macs, mtu, operations } = await plan(tx.netns, state, asked);
+  const state = await snapshot(tx, partsFor(asked));
+  const { link, tap, guestMac, mtu, operations, wiring: wiringOf } = await plan(tx.netns, state, asked);
+  const partsAfter = new Set(datapathOf(asked.mode).partsAfter);
   let told: { readonly guest: GuestNetwork } | { readonly error: unknown } | undefined;
   const meanwhile = (): void => {
     try {
-      told = { guest: guestFor(state, link, { asked, resolv, mac: macs.guest, mtu, tap: names.tap }) };
+      told = { guest: guestFor(state, link, { asked, resolv, mac: guestMac, mtu, tap }) };
     } catch (error) {
       told = { error }; // thrown once the outcome of what is under way is known
     }
   };
-  const performed = await tx[applies](operations, { signal, state, reading: new Reading(new Set(partsAfter)), meanwhile });
+  const performed = await tx[applies](operations, {
+    signal,
+    state,
+    reading: partsAfter.has('filter') ? undefined : new Reading(partsAfter),
+    meanwhile,
+  });
   if (told === undefined || 'error' in told) throw told?.error;
-  const after = performed.after ?? (await snapshot(tx, new Set(partsAfter)));
-  const made = (name: string): { name: string; ifindex: number } => ({ name, ifindex: after.link(name)?.ifindex ?? 0 });
-  const { queues, vnetHdr, offload, attach } = asked.tap;
-  const wiring: Wiring = {
-    mode: asked.mode,
-    link: { name: link.name, ifindex: link.ifindex },
-    tap: made(names.tap),
-    bridge: made(names.bridge),
-    guestMac: macs.guest,
-    linkMac: macs.link,
-    tapMac: macs.tap,
-    mtu,
-    shape: { queues, vnetHdr, offload },
-    attach,
-  };
+  const after = performed.after ?? (await snapshot(tx, partsAfter));
+  const wiring = wiringOf(after);
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
   return { record: { wiring, guest: told.guest, asked }, after };
 }
 
-interface Planned {
+interface Planning extends Planned<Wiring> {
   readonly link: Link;
-  readonly names: BridgeInput['names'];
-  readonly macs: BridgeInput['macs'];
+  readonly tap: string;
+  readonly guestMac: string;
   readonly mtu: number;
-  readonly operations: readonly Operation[];
 }
 
-async function plan(netns: Netns, state: State, asked: Asked): Promise<Planned> {
-  const link = pickLink(state, asked.link);
-  const names = { tap: await tapName(netns, state, asked.tap.name), bridge: freeName(state, 'br') };
+async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning> {
+  const datapath = datapathOf(asked.mode);
+  const link = pickLink(state, asked.link, datapath.refusal);
+  const tap = await tapName(netns, state, asked.tap.name);
   const taken = asked.tap.ifindex === undefined ? undefined : state.links.get(asked.tap.ifindex);
   if (taken !== undefined) throw new PlumbError(`the index ${taken.ifindex} is that of '${taken.name}' already; choose another one`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
   const mtu = asked.tap.mtu ?? link.mtu;
   if (mtu > link.mtu)
     throw invalidArgument('ERR_INVALID_ARG_VALUE', `plumb: 'tap.mtu' must be at most that of '${link.name}', ${link.mtu}: longer frames would be dropped there without a word; received ${mtu}`); // prettier-ignore
-  const guest = asked.guestMac === 'clone' ? link.mac : asked.guestMac === 'random' ? localMac() : asked.guestMac;
-  const macs = { guest, link: guest === link.mac ? localMac() : link.mac, bridge: localMac(), tap: asked.tap.mac ?? tapMac() };
-  const mark = markOf({ mode: asked.mode, link: link.name, mac: guest, ...(asked.label !== undefined && { label: asked.label }) });
-  const operations = planBridge({ link, addresses: addressesOf(state, link.ifindex), asked: asked.tap, names, macs, mtu, mark });
-  return { link, names, macs, mtu, operations };
+  const guestMac = asked.guestMac === 'clone' ? link.mac : asked.guestMac === 'random' ? localMac() : asked.guestMac;
+  const mark = markOf({ mode: asked.mode, link: link.name, mac: guestMac, ...(asked.label !== undefined && { label: asked.label }) });
+  const fresh = { macs: [localMac(), localMac()] as const, tapMac: tapMac() };
+  const addresses = addressesOf(state, link.ifindex);
+  const can = new Set<Ability>();
+  for (const ability of datapath.abilities ?? []) if (await has(ability)) can.add(ability);
+  return { link, tap, guestMac, mtu, ...datapath.plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, can, fresh }) };
 }
 
 async function tapName(netns: Netns, state: State, wanted: string | undefined): Promise<string> {
@@ -230,10 +230,6 @@ async function tapName(netns: Netns, state: State, wanted: string | undefined): 
   const { name, ifindex, mac, mtu, kind } = there;
   const tap = new Tap(placeIn(netns), { ifindex, mac, mtu }, { name, queues: 1, vnetHdr: false, offload: {} }, []);
   throw busyTap(name, kind === 'tun' ? await tap.holders() : []);
-}
-
-function freeName(state: State, prefix: string): string {
-  for (let number = 0; ; number++) if (state.link(`${prefix}${number}`) === undefined) return `${prefix}${number}`;
 }
 
 /** Locally administered, and of all such MACs the highest: a bridge takes the lowest of its ports'. */
@@ -310,7 +306,7 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
       undone.add(entry.id);
     } else if (record !== undefined && isMeant(record, asked)) {
       // What a monitor had open is no more: that one is over, and this is another.
-      if (faultsOf(record.wiring, await snapshot(netns, new Set(partsAfter))).some(({ code }) => code.endsWith('_GONE'))) {
+      if (faultsOf(record.wiring, await snapshot(netns, faultParts(record.wiring))).some(({ code }) => code.endsWith('_GONE'))) {
         await undoHeld(journal, [entry], netns);
         continue;
       }
@@ -334,7 +330,7 @@ function differencesOf({ wiring, asked: then }: PlumbRecord, now: Asked): string
   const look = (name: string, was: unknown, is: unknown): void => {
     if (is !== undefined && inspect(was) !== inspect(is)) differences.push(`${name} was ${inspect(was)}, and now is ${inspect(is)}`);
   };
-  for (const name of ['mode', 'guestMac', 'label', 'resolvConf', 'hostname'] as const) look(name, then[name], now[name]);
+  for (const name of ['mode', 'guestMac', 'label', 'resolvConf', 'hostname', 'filters'] as const) look(name, then[name], now[name]);
   look('tap.name', wiring.tap.name, now.tap.name);
   for (const name of ['attach', 'persist', 'queues', 'vnetHdr', 'offload', 'owner', 'group', 'mac', 'mtu', 'ifindex'] as const) look(`tap.${name}`, then.tap[name], now.tap[name]); // prettier-ignore
   return differences;

@@ -17,7 +17,8 @@ import { plumbError } from './failure.js';
 import type { PlumbRecord } from './record.js';
 import { repairWiring } from './repair.js';
 import { type Crossing, traffic } from './traffic.js';
-import { faultsOf, problemOf, wiringParts } from './wiring.js';
+import { problemOf } from './datapath.js';
+import { type DatapathMode, faultParts, faultsOf } from './datapaths.js';
 
 export interface Verification {
   readonly ok: boolean;
@@ -42,7 +43,7 @@ const verifyOptions = options({ traffic: optional(boolean), signal: optional(abo
 export class Plumbing implements AsyncDisposable {
   readonly created: boolean;
   readonly label?: string;
-  readonly mode: 'bridge';
+  readonly mode: DatapathMode;
   readonly #id: Netns['id'];
   readonly #path: string | undefined;
   readonly #undoing: Undoing;
@@ -117,7 +118,7 @@ export class Plumbing implements AsyncDisposable {
     const { traffic: wanted = false, signal } = check(verifyOptions, settings, 'verify');
     return this.#with(async (netns) => {
       const { wiring } = this.#record;
-      const problems = faultsOf(wiring, await snapshot(netns, new Set(wiringParts))).map(problemOf);
+      const problems = faultsOf(wiring, await snapshot(netns, faultParts(wiring))).map(problemOf);
       signal?.throwIfAborted();
       const idle = wanted && problems.length === 0 && (await this.#newTap().holders()).length === 0;
       const [toGuest, fromGuest] = idle ? await traffic(netns, wiring, signal) : (['skipped', 'skipped'] as const);

@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { defineGuest, type GuestNetwork } from '../guest/network.js';
 import type { Value } from '../state/value.js';
 import type { Asked } from './options.js';
-import { type Wiring, wiringSchema } from './wiring.js';
+import { type Wiring, wiringSchema } from './datapaths.js';
 
 export interface PlumbRecord {
   readonly wiring: Wiring;

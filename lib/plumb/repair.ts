@@ -5,7 +5,8 @@ import { acquire, acquireHere, namespaceLock } from '../transaction/lock.js';
 import { TransactionError } from '../errors.js';
 import { reread } from '../transaction/recover.js';
 import type { Undoing } from './plumbing.js';
-import { type Fault, type Wiring, faultsOf, wiringParts } from './wiring.js';
+import type { Fault } from './datapath.js';
+import { type Wiring, faultParts, faultsOf } from './datapaths.js';
 
 /**
  * Sets again what was set, which the images of the plumbing cover already: undoing it later leads to where it led before. What was
@@ -16,7 +17,7 @@ export async function repairWiring(netns: Netns, wiring: Wiring, undoing: Undoin
   await using _ = 'journal' in undoing ? await acquire(undoing.journal.directory, name) : await acquireHere(name);
   if ('journal' in undoing && (await reread(undoing.journal, undoing.entry)) === undefined)
     throw new TransactionError('this plumbing is undone, and there is nothing to repair', { code: 'ERR_PLUMB_CONFLICT' });
-  const look = async (): Promise<readonly Fault[]> => faultsOf(wiring, await snapshot(netns, new Set(wiringParts)));
+  const look = async (): Promise<readonly Fault[]> => faultsOf(wiring, await snapshot(netns, faultParts(wiring)));
   let faults = await look();
   // What a port loses with its bridge, such as its entry in the bridge's table, is seen only when it has it again.
   for (let round = 1; round <= ROUNDS && faults.some(({ repair }) => repair.length > 0); round++) {

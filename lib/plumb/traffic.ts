@@ -4,7 +4,7 @@ import type { Netns } from '../kernel/netns.js';
 import { type BpfInstruction, PacketSocket } from '../kernel/packet.js';
 import { Tap, placeIn } from '../kernel/tap.js';
 import { formatMac, parseMac } from '../wire/text.js';
-import type { Wiring } from './wiring.js';
+import { type Wiring, datapathOf } from './datapaths.js';
 
 export type Crossing = 'crossed' | 'lost' | 'skipped';
 
@@ -13,7 +13,7 @@ const LONGEST_WAY = 500; // milliseconds; a TAP has its carrier, and its port fo
 const AGAIN = 20;
 
 /**
- * To the guest: from the bridge, by its table, out of the TAP. From the guest: in by the TAP, and seen as it leaves by the pod's interface;
+ * To the guest: as the datapath takes what comes from outside, out of the TAP. From the guest: in by the TAP, and seen as it leaves by the pod's interface;
  * it goes to a MAC that nobody has, so that nobody takes it.
  */
 export async function traffic(
@@ -21,9 +21,9 @@ export async function traffic(
   wiring: Wiring,
   signal?: AbortSignal,
 ): Promise<readonly [toGuest: Crossing, fromGuest: Crossing]> {
-  const { tap, tapMac, shape, link, linkMac, bridge, guestMac, mtu } = wiring;
+  const { tap, tapMac, shape, link, linkMac, guestMac, mtu } = wiring;
   await using wire = new Tap(placeIn(netns), { ...tap, mac: tapMac, mtu }, { name: tap.name, ...shape }, []);
-  await using inside = await PacketSocket.open(netns, bridge.ifindex, { protocol: 0 });
+  await using inside = await datapathOf(wiring.mode).inlet(netns, wiring);
   // What leaves is seen by sockets of all protocols alone (packet(7)); the filter drops the rest.
   await using outside = await PacketSocket.open(netns, link.ifindex, { filter: ofType(LOCAL_EXPERIMENTAL) });
   const token = randomBytes(16);
@@ -45,7 +45,7 @@ export async function traffic(
   };
   const send = async (): Promise<void> => {
     while (!late.aborted) {
-      await inside.send([frameOf(guestMac, linkMac, token)]).catch(() => 0);
+      await inside.send(frameOf(guestMac, linkMac, token)).catch(() => 0);
       await wire.send([joined(header, frameOf(nobody, guestMac, token))]).catch(() => 0);
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
     }

@@ -73,7 +73,7 @@ export async function* watch(scope: Scope, settings: WatchOptions = {}): AsyncGe
     // What changes while it is read is told again after it, and in the end the last news of each object counts.
     if (resync) yield await snapshot();
     for await (const change of subscription.changes) {
-      yield change;
+      yield change as KernelEvent; // none of these groups tells of filters
       if (resync && change.type === 'overrun') yield await snapshot();
     }
   } finally {

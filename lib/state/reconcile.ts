@@ -44,7 +44,10 @@ export function reconcile(images: Images, state: State): Reconciled {
       leftBehind.push(`${describe(key, state)} is ${told(now)}, and cannot have its source address ${src} again, which is gone with its interface`); // prettier-ignore
       continue;
     }
-    if (isOf(image, now) || isHalfBack(key, image, now)) wants.set(key, image.before);
+    const users = image.before === undefined && kindOfKey(key) === 'qdisc' ? othersFilters(images, state, index!) : 0;
+    if (users > 0)
+      leftBehind.push(`${describe(key, state)} was made by podtap and stays, for ${users === 1 ? 'a filter' : `${users} filters`} of somebody else`); // prettier-ignore
+    else if (isOf(image, now) || isHalfBack(key, image, now)) wants.set(key, image.before);
     else
       leftBehind.push(`${describe(key, state)} is ${told(now)}, and was ${told(image.before)} before podtap made it ${afterText(image)}`);
   }
@@ -62,6 +65,13 @@ function lostSources(images: Images, state: State): ReadonlySet<string> {
     if (kindOfKey(key) === 'address' && before !== undefined && !state.links.has(linkOfKey(key)!)) found.add(bare(before));
   for (const { kind, value } of state.resources.values()) if (kind === 'address') found.delete(bare(value));
   return found;
+}
+
+/** Of an interface, those that podtap has not made: they would go with their qdisc. */
+function othersFilters(images: Images, state: State, index: number): number {
+  const isOurs = (key: string): boolean =>
+    (images.touched.has(key) && images.touched.get(key)!.before === undefined) || [...images.additions].some(([prefix, known]) => key.startsWith(prefix) && !known.includes(key)); // prettier-ignore
+  return [...state.resources.values()].filter(({ kind, link, key }) => kind === 'filter' && link === index && !isOurs(key)).length;
 }
 
 /** As an undo that was killed has left it. */

@@ -38,7 +38,8 @@ export const keys = {
   neighbor: (ifindex: number, address: string) => `neighbor/${ifindex}/${address}`,
   proxy: (ifindex: number, address: string) => `proxy/${ifindex}/${address}`,
   fdb: (ifindex: number, mac: string) => `fdb/${ifindex}/${mac}/`,
-  qdisc: (ifindex: number, parent: string) => `qdisc/${ifindex}/${parent}`,
+  /** ingress and clsact hang in the same place, of which there is one. */
+  qdisc: (ifindex: number, parent: string) => `qdisc/${ifindex}/${parent === 'ingress' || parent === 'clsact' ? 'ffff:fff1' : parent}`,
   filter: (ifindex: number) => `filter/${ifindex}/`,
   rule: (family: string) => `rule/${family}/`,
   sysctl: (key: string) => `sysctl/${key}`,

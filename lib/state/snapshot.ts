@@ -134,7 +134,8 @@ export async function snapshot(
   const state = reading.read(answers);
   const also: Resource[] = [];
   if (wanted.has('filter')) {
-    for (const answer of await dumps(socket, filterDumps([...state.resources.values()])))
+    const requests = filterDumps([...state.resources.values()]);
+    for (const answer of requests.length === 0 ? [] : await dumps(socket, requests))
       decodeAll(answer, (from, message) => filterResource(decodeFilter(from, message)), state.time, also);
   }
   for (const key of sysctls([...state.links.values()])) {

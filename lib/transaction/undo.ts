@@ -125,6 +125,8 @@ function partsOf(images: Images): Set<Part> {
     if (kind === 'setting' || kind === 'sysctl' || kind === 'address')
       for (const part of ['address', 'route', 'rule', 'neighbor', 'proxy'] as const) parts.add(part);
     else if (kind !== 'link') parts.add(kind);
+    // What others have hung on it meanwhile.
+    if (kind === 'qdisc') parts.add('filter');
   }
   return parts;
 }

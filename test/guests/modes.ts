@@ -13,7 +13,10 @@ export interface Trait {
   readonly root: boolean;
 }
 
-const traits: readonly Trait[] = [{ mode: 'bridge', byName: true, keepsMac: false, root: false }];
+const traits: readonly Trait[] = [
+  { mode: 'bridge', byName: true, keepsMac: false, root: false },
+  { mode: 'redirect', byName: true, keepsMac: true, root: false },
+];
 
 export const modes: readonly Trait[] = traits.filter(({ root }) => !root);
 export const rootModes: readonly Trait[] = traits.filter(({ root }) => root);

@@ -59,8 +59,8 @@ for (const { what, script, options = {}, code, message, transient = false, needs
     const journal = directory(t);
     inside(netns, script);
     const before = await dump(netns);
-    if (late === undefined) await t.rejects(planPlumbing(netns, options), { name: 'PlumbError', code, message });
-    const tries = [() => plumb(netns, { ...options, journal }), () => plumb(netns, { ...options, journal: false }), () => transaction(netns, (tx) => plumb(tx, options), { journal })]; // prettier-ignore
+    if (late === undefined) await t.rejects(planPlumbing(netns, { mode: 'bridge', ...options }), { name: 'PlumbError', code, message });
+    const tries = [() => plumb(netns, { mode: 'bridge', ...options, journal }), () => plumb(netns, { mode: 'bridge', ...options, journal: false }), () => transaction(netns, (tx) => plumb(tx, { mode: 'bridge', ...options }), { journal })]; // prettier-ignore
     for (const one of tries) {
       const error = await one().then(() => undefined, (caught: unknown) => caught); // prettier-ignore
       t.ok(error instanceof PlumbError, String(error));

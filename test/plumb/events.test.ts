@@ -7,7 +7,7 @@ import { requires } from '../support/requires.js';
 
 async function plumbed(t: Test, options: PlumbOptions = {}): Promise<{ pod: Netns; net: Plumbing }> {
   const pod = await (await createNode(t)).pod(2);
-  const net = await plumb(pod, { tap: 'tap0', ...options });
+  const net = await plumb(pod, { tap: 'tap0', mode: 'bridge', ...options });
   t.teardown(() => net[Symbol.asyncDispose]());
   return { pod, net };
 }

@@ -11,7 +11,7 @@ import { type Tampering, acts, tamper, tamperings } from '../oracle/tamper.js';
 import { requires } from '../support/requires.js';
 import { run } from '../support/oracle.js';
 import { directory } from '../transaction/files.js';
-import { elsewhere, none, ours, richPod, runs, wanted } from './around.js';
+import { elsewhere, mode, none, ours, richPod, runs, wanted } from './around.js';
 
 t.setTimeout(runs(1) * 300_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
@@ -96,6 +96,7 @@ const cases: readonly (readonly [what: string, command: string, left: readonly R
 ]; // prettier-ignore
 
 for (const [what, command, left, leftBehind] of cases) {
+  if (mode !== 'bridge') continue; // of what plumb by bridge touches
   await t.test(`case: ${what}`, { skip }, async (t) => {
     await using built = await build(richPod);
     const { netns } = built;

@@ -9,7 +9,7 @@ import { type Pod, build, pods } from '../oracle/pod.js';
 import { run } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
 import { directory } from '../transaction/files.js';
-import { asBefore, elsewhere, none, richPod, runs, wanted } from './around.js';
+import { asBefore, elsewhere, mode, none, richPod, runs, wanted } from './around.js';
 
 t.setTimeout(runs(1) * 300_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
@@ -41,10 +41,10 @@ await t.test('with other options: a conflict', { skip }, async (t) => {
     [{ label: 'vm/2' }, /label was 'vm\/1', and now is 'vm\/2'/],
     [{ ifPlumbed: 'error' }, /ifPlumbed is 'error'/],
   ] as const) {
-    await t.rejects(plumb(netns, { link: 'eth0', journal, ...options }), { name: 'PlumbError', code: 'ERR_PLUMB_CONFLICT', message }, JSON.stringify(options)); // prettier-ignore
+    await t.rejects(plumb(netns, { link: 'eth0', mode, journal, ...options }), { name: 'PlumbError', code: 'ERR_PLUMB_CONFLICT', message }, JSON.stringify(options)); // prettier-ignore
     t.strictSame(compare(plumbed, await dump(netns)), []);
   }
-  t.equal((await plumb(netns, { link: 'eth0', journal })).keep().created, false);
+  t.equal((await plumb(netns, { link: 'eth0', mode, journal })).keep().created, false);
   await net.undo();
 });
 
@@ -124,7 +124,7 @@ await t.test('two interfaces of one pod, in any order', { skip }, async (t) => {
   const { netns } = built;
   const journal = directory(t);
   let before = await dump(netns);
-  const two = async (): Promise<Plumbing[]> => transaction(netns, async (tx) => [await plumb(tx, { link: 'eth0', label: 'a' }), await plumb(tx, { link: 'eth1', label: 'b' })], { journal }); // prettier-ignore
+  const two = async (): Promise<Plumbing[]> => transaction(netns, async (tx) => [await plumb(tx, { link: 'eth0', label: 'a', mode: 'bridge' }), await plumb(tx, { link: 'eth1', label: 'b', mode: 'bridge' })], { journal }); // prettier-ignore
   for (const how of ['reverse', 'together', 'recover'] as const) {
     const nets = await two();
     t.same(nets.map(({ created, tap }) => [created, tap.name]), [[true, 'tap0'], [true, 'tap1']]); // prettier-ignore

@@ -1,0 +1,3 @@
+// The same as crash.test.ts, by redirect.
+process.env.PLUMB_MODE = 'redirect';
+await import('./crash.test.js');

@@ -1,0 +1,3 @@
+// The same as oracle.test.ts, by redirect.
+process.env.PLUMB_MODE = 'redirect';
+await import('./oracle.test.js');

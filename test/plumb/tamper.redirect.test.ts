@@ -1,0 +1,3 @@
+// The same as tamper.test.ts, by redirect.
+process.env.PLUMB_MODE = 'redirect';
+await import('./tamper.test.js');
