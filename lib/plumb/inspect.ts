@@ -31,7 +31,11 @@ export interface Inspection {
  */
 export async function inspect(netns: Netns): Promise<Inspection> {
   attachment(netns);
-  const state = await snapshot(netns, allFaultParts);
+  // In a user namespace nobody may ask for programs.
+  const state = await snapshot(netns, allFaultParts).catch((error: unknown) => {
+    if ((error as { code?: unknown }).code !== 'EPERM') throw error;
+    return snapshot(netns, new Set([...allFaultParts].filter((part) => part !== 'tcx')));
+  });
   const plumbings: InspectedPlumbing[] = [];
   const problems: Problem[] = [];
   for (const { mark, links } of marked(state)) {

@@ -21,7 +21,7 @@ import type { TapOffload } from '../kernel/tap.js';
 import { tapShape } from '../operation/tap.js';
 import type { TapOptions } from '../primitive/tap.js';
 
-export type Mode = 'redirect' | 'bridge';
+export type Mode = 'redirect' | 'ebpf' | 'bridge';
 export type Vmm = 'qemu' | 'firecracker' | 'cloud-hypervisor' | 'solo5-hvt' | 'solo5-spt' | 'uml';
 
 export interface PlumbOptions {
@@ -32,7 +32,7 @@ export interface PlumbOptions {
   /** Default 'redirect'. */
   readonly mode?: Mode;
   /**
-   * How podtap's filter stands to those of others on the pod's interface, in redirect. Default 'last': theirs see every frame first, and
+   * How podtap's filter stands to those of others on the pod's interface, in redirect and ebpf. Default 'last': theirs see every frame first, and
    * what one of them drops, redirects or takes for the pod does not come to the guest; 'first': the guest has it, and theirs see nothing.
    */
   readonly filters?: 'first' | 'last';
@@ -75,7 +75,7 @@ const tap = options({
 const schema = options({
   link: optional(linkRef),
   tap: optional(either(interfaceName, tap, 'must be the name of a TAP, or options of one')),
-  mode: optional(oneOf('redirect', 'bridge')),
+  mode: optional(oneOf('redirect', 'ebpf', 'bridge')),
   filters: optional(oneOf('first', 'last')),
   vmm: optional(oneOf('qemu', 'firecracker', 'cloud-hypervisor', 'solo5-hvt', 'solo5-spt', 'uml')),
   guestMac: optional(either(oneOf('clone', 'random'), interfaceMac, "must be 'clone', 'random' or a unicast MAC")),
