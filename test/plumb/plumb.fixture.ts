@@ -12,7 +12,7 @@ const label = options.label ?? '';
 const netns = await Netns.open(path);
 
 // What plumb tries out once in a process does not count.
-await planPlumbing(netns, options).catch(() => undefined);
+await planPlumbing(netns, { link: 'eth0', ...options }).catch(() => undefined);
 installFaultsOfEnvironment();
 const [call, nth] = (process.env.KILL_AT_CALL ?? '').split(' ');
 let seen = 0;
