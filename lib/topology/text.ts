@@ -105,7 +105,7 @@ const edges: Readonly<Record<Line['look'], string>> = {
   'stands on': 'style=dashed,color="#5f6b7a"',
   redirect: 'color="#b06000",fontcolor="#b06000",penwidth=1.5',
   overlay: 'dir=both,style=dotted,color="#7b3fa0",fontcolor="#7b3fa0",penwidth=2,constraint=false',
-  path: 'constraint=false',
+  path: '',
 };
 
 /** For Graphviz: https://graphviz.org/doc/info/lang.html. Several stand side by side. */
@@ -146,7 +146,7 @@ function dotBody({ groups, lines }: Picture): string[] {
     const text = [label, steps?.numbers.join(', ')].filter((one) => one !== undefined).join(': ');
     // The later one of two settings counts.
     const on = steps === undefined ? '' : `,color="#c5221f",fontcolor="#c5221f",penwidth=2.5,style=solid,dir=${steps.way}`;
-    out.push(`  ${from} -> ${to} [${edges[look]}${on}${text === '' ? '' : `,label=${quote(text)}`}];`);
+    out.push(`  ${from} -> ${to} [${edges[look]}${on}${text === '' ? '' : `,label=${quote(text)}`}];`.replace('[,', '['));
   }
   return out;
 }

@@ -59,6 +59,7 @@ await t.test('import() and require() give the same names', async (t) => {
     ['podtap/guest', 'guest/index.js'],
     ['podtap/lab', 'lab/index.js'],
     ['podtap/overlay', 'overlay/index.js'],
+    ['podtap/topology', 'topology/index.js'],
     ['podtap/trace', 'trace/index.js'],
   ] as const) {
     const names = await exported(file);
@@ -85,6 +86,11 @@ await t.test('what is bundled comes with its licence, and under its own names', 
   for (const name of bundled) t.match(notices, new RegExp(`^${name} \\d.*\\n\\n.*MIT`, 'm'), name);
   const print = `import * as all from 'podtap'; console.log(JSON.stringify(Object.entries(all).filter(([name, value]) => name !== value.name)));`;
   t.same(evaluate('names.mjs', print), []);
+});
+
+await t.test('only who draws needs Graphviz, and is told so', async (t) => {
+  const told = evaluate('svg.mjs', `console.log(JSON.stringify(await import('podtap/topology/svg').catch(({ code, message }) => [code, message])))`); // prettier-ignore
+  t.match(told, ['ERR_MODULE_NOT_FOUND', /'@viz-js\/viz'/]);
 });
 
 await t.test('the addon is found in the package', async (t) => {

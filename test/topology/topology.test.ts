@@ -5,7 +5,7 @@ import { type TopologyEdge, topology } from 'podtap/topology';
 import { drawSvg } from 'podtap/topology/svg';
 import { tracePath } from 'podtap/trace';
 import t, { type Test } from 'tap';
-import { Stack, createSlash32 } from '../../examples/labs.js';
+import { Stack, createNodes, createSlash32 } from '../../examples/labs.js';
 import { ip } from '../support/inside.js';
 import { requires } from '../support/requires.js';
 
@@ -136,4 +136,12 @@ await t.test('a path over the wires', { skip: requires('bridge') }, async (t) =>
 await t.test('mistakes are told', async (t) => {
   await t.rejects(topology({ a: 1 } as never), { code: 'ERR_INVALID_ARG_TYPE' });
   await t.rejects(topology([], { guest: {} } as never), { message: /did you mean 'guests'\?/ });
+});
+
+await t.test('each step of a path is in the picture', { skip: requires('bridge', 'vxlan') }, async (t) => {
+  const stack = stackOf(t);
+  const { overlays: _, ...namespaces } = await createNodes(stack);
+  const path = await tracePath({ namespaces, from: 'pod1', to: '10.244.3.3' });
+  const svg = await drawSvg({ topology: await topology(namespaces), path });
+  for (let number = 1; number < path.hops.length; number++) t.match(svg, new RegExp(`>${number}</text>`), `step ${number}`);
 });
