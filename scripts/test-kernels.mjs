@@ -66,6 +66,7 @@ async function run(kernel, files) {
   try {
     mkdirSync(join(folder, 'results'));
     writeFileSync(join(folder, 'results/files'), files.map((file) => `${file}\n`).join(''));
+    await pack(join(folder, 'results/project.tar'));
     const initrd = await initramfs(kernel, folder);
     const jobs = process.env.JOBS ?? '2';
     const told = { root, modules: kernel.modules, node: process.execPath, jobs };
@@ -113,6 +114,21 @@ async function run(kernel, files) {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Of the project what tests need: thousands of small files, which 9p brings slowly. @param {string} archive */
+async function pack(archive) {
+  const tools = ['bun', '@oven', 'deno', '@deno', 'typescript', 'esbuild', '@esbuild', 'prettier', '.cache'];
+  const left = [
+    ...tools.map((name) => `./node_modules/${name}`),
+    './cache',
+    './.git',
+    './build/Release/obj*',
+    './build-cmake',
+    '*.map',
+    '*.d.ts',
+  ];
+  await step('packed', 'tar', ['--create', '--file', archive, ...left.map((name) => `--exclude=${name}`), '.']);
 }
 
 /**
