@@ -118,7 +118,7 @@ async function run(kernel, files) {
 
 /** Of the project what tests need: thousands of small files, which 9p brings slowly. @param {string} archive */
 async function pack(archive) {
-  const tools = ['bun', '@oven', 'deno', '@deno', 'typescript', 'esbuild', '@esbuild', 'prettier', '.cache'];
+  const tools = ['bun', '@oven', 'deno', '@deno', 'typescript', '@typescript', 'esbuild', '@esbuild', 'prettier', '.cache'];
   const left = [
     ...tools.map((name) => `./node_modules/${name}`),
     './cache',
