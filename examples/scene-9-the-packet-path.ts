@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { type Netns, plumb } from 'podtap';
 import { ping, runGuest } from 'podtap/lab';
 import { type TraceOptions, captureAlong, tellFrame, tracePath, writeCaptures } from 'podtap/trace';
-import { Stack, createNodes, createSlash16, createSlash32 } from './labs.js';
+import { Stack, createNodes, createSlash16, createSlash32, settled } from './labs.js';
 import { mustHold, print, show, step, title } from './stage.js';
 
 title('Scene 9: a closer look at the packet path');
@@ -71,6 +71,7 @@ async function look(
   options: Omit<TraceOptions, 'namespaces' | 'from'> & { readonly from: string },
 ): Promise<boolean> {
   // prettier-ignore
+  await settled(namespaces);
   const trace = await step(what, [`tracePath({ namespaces, from: '${options.from}', to: '${options.to}' })`], () => tracePath({ namespaces, ...options })); // prettier-ignore
   print(String(trace));
   const timeout = trace.delivered ? 1000 : 200;

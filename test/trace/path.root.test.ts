@@ -5,7 +5,7 @@ import { ping, runGuest } from 'podtap/lab';
 import { topology } from 'podtap/topology';
 import { captureAlong, tracePath } from 'podtap/trace';
 import t, { type Test } from 'tap';
-import { POD_MAC, Stack, createSlash16 } from '../../examples/labs.js';
+import { POD_MAC, Stack, createSlash16, settled } from '../../examples/labs.js';
 import { attachTcx } from '../../lib/kernel/bpf.js';
 import { loadRedirect } from '../../lib/kernel/redirect.js';
 import { requires } from '../support/requires.js';
@@ -27,6 +27,7 @@ async function agrees(
   options: Omit<Parameters<typeof tracePath>[0], 'namespaces'>,
 ): Promise<Awaited<ReturnType<typeof tracePath>>> {
   // prettier-ignore
+  await settled(namespaces);
   const trace = await tracePath({ namespaces, ...options });
   const witness = await captureAlong(trace, namespaces, () => ping(sender, options.to, { count: 2, interval: 20, timeout: 300 }));
   t.ok(witness.agrees, { found: witness.hops.flatMap(({ hop, differences }) => differences.map((one) => `${hop.namespace} ${hop.device} ${hop.direction}: ${one}`)) }); // prettier-ignore
