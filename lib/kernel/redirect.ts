@@ -75,18 +75,24 @@ export class Redirect implements AsyncDisposable {
     ]);
   }
 
+  /** The configuration without the source, which only the TAP's program can tell. */
+  async targets(): Promise<Omit<RedirectConfig, 'source'>> {
+    const [toGuest, toLink] = (await this.#map('configs').get([indexKey(TO_GUEST), indexKey(TO_LINK)])).map((value) =>
+      decodeDirection(value!),
+    );
+    return { link: toLink!.ifindex, tap: toGuest!.ifindex, fallBackIfDown: toGuest!.fallBackIfDown };
+  }
+
   async configuration(): Promise<RedirectConfig> {
     const [toGuest, toLink] = (await this.#map('configs').get([indexKey(TO_GUEST), indexKey(TO_LINK)])).map((value) =>
       decodeDirection(value!),
     );
     const { ifindex: link, mac, anyLinkLocal, router } = toLink!;
     const { ifindex: tap, fallBackIfDown } = toGuest!;
-    // Only the TAP's program knows them.
-    const told = ['sources4', 'sources6'].flatMap((name) => this.#maps[name] ?? []);
-    const addresses = (await Promise.all(told.map((map) => map.entries())))
+    const addresses = (await Promise.all(['sources4', 'sources6'].map((name) => this.#map(name).entries())))
       .flatMap((entries) => entries.map(([key]) => addressOfKey(key)))
       .sort();
-    return { link, tap, fallBackIfDown, ...(mac !== undefined && told.length > 0 && { source: { mac, addresses, anyLinkLocal, router } }) };
+    return { link, tap, fallBackIfDown, ...(mac !== undefined && { source: { mac, addresses, anyLinkLocal, router } }) };
   }
 
   async statistics(): Promise<RedirectStatistics> {

@@ -215,7 +215,7 @@ async function targetOf({ id, name }: HookProgram): Promise<number | undefined> 
   if (!isOurs(name)) return undefined;
   try {
     await using opened = await openRedirect(id);
-    const config = await opened?.configuration();
+    const config = await opened?.targets();
     return name === 'podtap_to_guest' ? config?.tap : config?.link;
   } catch (error) {
     if (error instanceof PodtapError || error instanceof UnsupportedError) return undefined;
