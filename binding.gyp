@@ -26,6 +26,7 @@
         "native/netlink_exchange.cc",
         "native/netns.cc",
         "native/packet.cc",
+        "native/packet_ring.cc",
         "native/poller.cc",
         "native/socket.cc",
         "native/sysctl.cc",

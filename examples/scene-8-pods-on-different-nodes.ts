@@ -2,21 +2,11 @@
 //
 // Two nodes, each in a subnet of its own, with a router between them; on each a bridge, cni0, with a pod. The pods' subnets are the
 // nodes' own affair, and no router knows them: what one pod sends to the other travels between the nodes in UDP, Ethernet frame and all,
-// from one flannel.1 to the other.
-import {
-  Netns,
-  addRoute,
-  createVeth,
-  getLink,
-  listAddresses,
-  listFdb,
-  listNeighbors,
-  listRoutes,
-  openPacketSocket,
-  readAddr,
-} from 'podtap';
-import { createLab, ping } from 'podtap/lab';
+// from one flannel.1 to the other. In each of the pods a guest takes over.
+import { Netns, addRoute, createVeth, getLink, listAddresses, listFdb, listNeighbors, listRoutes, openPacketSocket, plumb } from 'podtap';
+import { createLab } from 'podtap/lab';
 import { joinOverlay, nodeList } from 'podtap/overlay';
+import { hasLinux, startGuest } from './guest.js';
 import { answers, mustHold, show, step, title } from './stage.js';
 
 title('Scene 8: pods on different nodes talk through flannel.1');
@@ -81,20 +71,30 @@ async function scene(): Promise<void> {
   await using pod2 = await step('POD2 on VM03 has 10.244.3.3', podCommands('10.244.3.3', '10.244.3.1'), () =>
     createPod(lab.vm03, '10.244.3.3/24', '10.244.3.1', vm03.mtu),
   );
-  // Here a guest stands in for a pod: plumb(pod1) puts one behind its eth0, with the address, gateway and MTU that the pod has, and
-  // `talker` is the guest's namespace or its console.
-  const [talker, listener] = [pod1, pod2];
+  const linux = hasLinux();
+  await using net1 = await step("A guest takes over POD1's place, and is told what its eth0 had", ["plumb(pod1, { tap: 'tap100' })"], () =>
+    plumb(pod1, { tap: 'tap100', label: 'scene/8/pod1' }),
+  );
+  await using net2 = await step('Another one takes over that of POD2', [], () => plumb(pod2, { tap: 'tap100', label: 'scene/8/pod2' }));
+  show('guest 1', [net1.guest.addresses[0]?.address, 'via', net1.guest.gateway.ipv4, `MTU ${net1.guest.mtu}`]);
+  show('guest 2', [net2.guest.addresses[0]?.address, 'via', net2.guest.gateway.ipv4, `MTU ${net2.guest.mtu}`]);
+  show('they are', linux ? "Linux in user mode: linux.uml, with the arguments that podtap/guest's uml() prints" : 'namespaces behind the TAPs: user-mode Linux is not installed'); // prettier-ignore
+  const [talker, listener] = await Promise.all([startGuest(pod1, net1, linux), startGuest(pod2, net2, linux)]);
+  await using _talker = talker;
+  await using _listener = listener;
 
-  mustHold('POD1 reaches POD2', await answers(talker, '10.244.3.3'));
-  mustHold('POD2 reaches POD1', await answers(listener, '10.244.1.3'));
-  mustHold('and VM02 itself reaches POD2', await answers(lab.vm02, '10.244.3.3'));
+  mustHold('guest 1 reaches guest 2', await talker.reaches('10.244.3.3'));
+  mustHold('guest 2 reaches guest 1', await listener.reaches('10.244.1.3'));
+  mustHold('and VM02 itself reaches guest 2', await answers(lab.vm02, '10.244.3.3'));
+  mustHold('with 1450 bytes in a packet, the whole MTU', await talker.reaches('10.244.3.3', 1450));
+  const served = await listener.serve();
+  mustHold('8 MB that guest 1 fetches from guest 2 are what they were, by their SHA-256', (await talker.fetch('10.244.3.3')) === served);
 
   const frame = await step(
-    'A closer look at the wire between the router and VM03, while POD1 pings',
+    'A closer look at the wire between the router and VM03, while guest 1 pings',
     ['tcpdump -i eth0 -ne udp port 8472'],
-    () => capture(lab.vm03, () => ping(talker, '10.244.3.3', { count: 3, interval: 50 })),
+    () => capture(lab.vm03, () => talker.reaches('10.244.3.3')),
   );
-  const { mac: pod1Mac } = await readAddr(talker, 'eth0');
   show('outer', [`${frame.outer.from} > ${frame.outer.to}`, `UDP port ${frame.port}`, `VNI ${frame.vni}`]);
   show('inner', [
     `${frame.inner.source} > ${frame.inner.destination}`,
@@ -103,7 +103,7 @@ async function scene(): Promise<void> {
   ]);
   mustHold('it goes from node to node, to port 8472, as network 1', frame.outer.from === '192.161.1.5' && frame.outer.to === '192.160.0.6' && frame.port === 8472 && frame.vni === 1); // prettier-ignore
   mustHold('within, from flannel.1 to flannel.1', frame.inner.source === '56:65:b2:90:18:f2' && frame.inner.destination === '46:d8:ad:31:bc:47'); // prettier-ignore
-  mustHold("POD1's MAC is not in the frame at all", !frame.hex.includes(pod1Mac.replaceAll(':', '')));
+  mustHold("the guest's MAC is not in the frame at all", !frame.hex.includes(net1.guest.mac.replaceAll(':', '')));
   mustHold('one hop is behind it: the node', frame.inner.ttl === 63);
 
   await step('VM03 leaves', ['ip link delete flannel.1; ip link delete cni0'], () => vm03.leave());

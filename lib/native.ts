@@ -76,7 +76,7 @@ export interface PacketSpec {
   readonly filter?: Uint8Array; // struct sock_filter[], attached before the socket is bound
   readonly outgoing?: boolean; // false: PACKET_IGNORE_OUTGOING
   readonly promiscuous?: boolean; // PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC
-  readonly described?: boolean; // for readPackets: SO_TIMESTAMPNS, PACKET_AUXDATA
+  readonly ringBlocks?: number; // for readPackets: TPACKET_V3, blocks of 128 KiB, handed over when they are full or 8 ms old
   readonly bufferSize?: number; // SO_RCVBUFFORCE, else SO_RCVBUF; bytes
 }
 
@@ -169,7 +169,7 @@ export interface NativeAddon {
   readSocket(descriptor: Descriptor, into: Uint8Array, ends: Uint32Array): number;
   /** As readSocket, but what the kernel did not send (nl_pid other than 0) is passed over. */
   readNetlink(descriptor: Descriptor, into: Uint8Array, ends: Uint32Array): number;
-  /** As readSocket, of a packet socket that is `described`: before each frame stands a header, which lib/wire/capture.ts reads. */
+  /** As readSocket, of a packet socket with a ring: before each frame stands a header, which lib/wire/capture.ts reads. */
   readPackets(descriptor: Descriptor, into: Uint8Array, ends: Uint32Array): number;
   /** write(2) of each, from the one at `from` on; how many were written, -errno if the first could not be. */
   write(descriptor: Descriptor, datagrams: readonly Uint8Array[], from: number): number;

@@ -35,7 +35,7 @@ ssize_t ReadAll(OpenFile& file, std::span<std::byte> into, std::span<std::uint32
   std::size_t used = 0;
   std::size_t count = 0;
   while (count < ends.size() && (count == 0 || into.size() - used >= largest)) {
-    const ssize_t length = readOne(file.number(), into.data() + used, into.size() - used);
+    const ssize_t length = readOne(file, into.data() + used, into.size() - used);
     if (length < 0) {
       if (count == 0) return length;
       if (length != -EAGAIN) file.pendingError = static_cast<int>(-length);
@@ -49,8 +49,8 @@ ssize_t ReadAll(OpenFile& file, std::span<std::byte> into, std::span<std::uint32
   return static_cast<ssize_t>(count);
 }
 
-ssize_t ReceiveOne(int descriptor, std::byte* into, std::size_t room) {
-  const ssize_t length = recv(descriptor, into, room, MSG_DONTWAIT);
+ssize_t ReceiveOne(OpenFile& file, std::byte* into, std::size_t room) {
+  const ssize_t length = recv(file.number(), into, room, MSG_DONTWAIT);
   return length < 0 ? -errno : length;
 }
 

@@ -10,12 +10,13 @@
 namespace podtap {
 
 struct Exports;
+class OpenFile;
 
 /** One read that never blocks: the length, or -errno. */
-using ReadOne = ssize_t (*)(int descriptor, std::byte* into, std::size_t room);
+using ReadOne = ssize_t (*)(OpenFile& file, std::byte* into, std::size_t room);
 
 /**
- * The body of readTun, readSocket, readNetlink: (descriptor, into: Uint8Array, ends: Uint32Array) => count or -errno.
+ * The body of readTun, readSocket, readPackets, readNetlink: (descriptor, into: Uint8Array, ends: Uint32Array) => count or -errno.
  * Reads until nothing is there, `ends` is full, or less than `largest` bytes are free, since what does not fit is
  * cut off by the kernel. The first read always happens.
  */

@@ -35,6 +35,9 @@ class OpenFile {
    */
   int pendingError = 0;
 
+  /** What belongs to the file and ends with it: the ring of a packet socket. */
+  std::shared_ptr<void> companion;
+
  private:
   UniqueFd fd_;
 };

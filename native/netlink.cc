@@ -43,7 +43,7 @@ Result<UniqueFd> OpenListening(const NetlinkSpec& spec) {
   return socket;
 }
 
-ssize_t ReceiveFromKernel(int descriptor, std::byte* into, std::size_t room) {
+ssize_t ReceiveFromKernel(OpenFile& file, std::byte* into, std::size_t room) {
   for (;;) {
     sockaddr_nl sender{};
     iovec part{into, room};
@@ -52,7 +52,7 @@ ssize_t ReceiveFromKernel(int descriptor, std::byte* into, std::size_t room) {
     message.msg_namelen = sizeof sender;
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    const ssize_t length = recvmsg(descriptor, &message, MSG_DONTWAIT);
+    const ssize_t length = recvmsg(file.number(), &message, MSG_DONTWAIT);
     if (length < 0) return -errno;
     if (sender.nl_pid != 0) continue;
     return (message.msg_flags & MSG_TRUNC) != 0 ? -EMSGSIZE : length;

@@ -85,8 +85,8 @@ Napi::Value TunSetQueue(const Napi::CallbackInfo& info) {
   });
 }
 
-ssize_t ReadFrame(int descriptor, std::byte* into, std::size_t room) {
-  const ssize_t length = read(descriptor, into, room);
+ssize_t ReadFrame(OpenFile& file, std::byte* into, std::size_t room) {
+  const ssize_t length = read(file.number(), into, room);
   return length < 0 ? -errno : length;
 }
 

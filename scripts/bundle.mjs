@@ -16,6 +16,8 @@ const { metafile } = await build({
     guest: 'dist/lib/guest/index.js',
     lab: 'dist/lib/lab/index.js',
     overlay: 'dist/lib/overlay/index.js',
+    topology: 'dist/lib/topology/index.js',
+    'topology-svg': 'dist/lib/topology/svg.js',
     trace: 'dist/lib/trace/index.js',
     unprivileged: 'dist/lib/lab/unprivileged.js',
   },
@@ -23,7 +25,7 @@ const { metafile } = await build({
   bundle: true,
   splitting: true, // so that podtap, podtap/guest, podtap/lab, podtap/overlay and podtap/trace have the same classes
   chunkNames: 'shared-[hash]',
-  external: ['bindings'], // only require()d, when the addon is loaded
+  external: ['bindings', '@viz-js/viz'], // only require()d, when the addon is loaded; a peer dependency
   platform: 'node',
   format: 'esm',
   target: 'node20.19',

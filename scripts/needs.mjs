@@ -26,6 +26,7 @@ export const needs = {
     program('setpriv', 'util-linux'),
     program('mount', 'mount'),
     program('nft', 'nftables'),
+    program('tcpdump', 'tcpdump'),
     program('openssl', 'openssl'),
     program('etcd', 'etcd-server'), // Debian starts it as a service too, which the tests neither use nor disturb
     // Compiles native/bpf again, to be compared with what is committed.
@@ -45,6 +46,13 @@ export const needs = {
     },
     program('netplan', 'netplan.io'),
     program('cloud-init', 'cloud-init'),
+  ],
+  // A virtual machine with another kernel, for test:kernels.
+  kernels: [
+    program('qemu-system-x86_64', 'qemu-system-x86'),
+    { what: 'a static busybox', package: 'busybox-static', present: () => existsSync('/usr/share/doc/busybox-static') },
+    program('depmod', 'kmod'),
+    program('xz', 'xz-utils'),
   ],
   cmake: [program('cmake', 'cmake')],
   bpf: [program('clang', 'clang')],

@@ -41,9 +41,13 @@ export class Results {
     for (const { name, reason } of this.skips) console.log(`  ${name}: ${reason}`);
     if (this.#failures.length > 0) console.log('\nfailed:');
     for (const failure of this.#failures) console.log(`  ${failure}`);
-    const { passed, failed, skipped } = this.#count;
-    console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);
+    console.log(`\n${this.sum}`);
     return this.ok;
+  }
+
+  get sum() {
+    const { passed, failed, skipped } = this.#count;
+    return `${passed} passed, ${failed} failed, ${skipped} skipped`;
   }
 
   /**

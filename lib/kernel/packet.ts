@@ -9,6 +9,10 @@ import { Writing, batches, failure } from './queue.js';
 import { system } from './system.js';
 
 const [DRAIN_BYTES, DRAIN_FRAMES] = [256 * 1024, 256];
+/** Milliseconds, more than two of the kernel's: see kPatience of native/packet_ring.h. */
+const HANDED_OVER = 25;
+/** Bytes of a block of a ring. */
+export const RING_BLOCK = 128 * 1024;
 const ETH_P_ALL = 3; // uapi/linux/if_ether.h
 
 /** One instruction of classic BPF: struct sock_filter, as `tcpdump -dd` prints it. */
@@ -58,9 +62,9 @@ export class PacketSocket implements AsyncDisposable {
   }
 
   /** @throws PodtapError ENODEV: no such device; EPERM: CAP_NET_RAW is missing */
-  static async open(scope: Scope, ifindex: number, settings: PacketOptions = {}, described = false): Promise<PacketSocket> {
+  static async open(scope: Scope, ifindex: number, settings: PacketOptions = {}, ringBlocks = 0): Promise<PacketSocket> {
     const { filter, protocol = ETH_P_ALL, ...rest } = check(packetOptions, settings, 'openPacketSocket');
-    const spec = { ifindex, protocol, described, ...rest, ...(filter !== undefined && { filter: encodeFilter(filter) }) };
+    const spec = { ifindex, protocol, ringBlocks, ...rest, ...(filter !== undefined && { filter: encodeFilter(filter) }) };
     return new PacketSocket(await system(native().packetOpen(attachment(scope).netns, spec)));
   }
 
@@ -73,21 +77,29 @@ export class PacketSocket implements AsyncDisposable {
     }
   }
 
-  /** The same with the kernel's time and how each was addressed, of a socket that was opened `described`. After an abort also what had come by then. */
+  /**
+   * The same with the kernel's time and how each was addressed, of a socket with a ring. After an abort also what had come by then, which
+   * the kernel hands over some milliseconds later.
+   */
   async *captured(settings: { readonly signal?: AbortSignal } = {}): AsyncGenerator<readonly CapturedBytes[], void, undefined> {
     const read: Parameters<typeof batches>[1] = (addon, descriptor, into, ends) => addon.readPackets(descriptor, into, ends);
     const decode = (bytes: Uint8Array, ends: readonly number[]): readonly CapturedBytes[] =>
       ends.map((end, index) => decodeCaptured(bytes.subarray(ends[index - 1] ?? 0, end)));
     const descriptor = this.#open();
     for await (const { bytes, ends, errno } of batches([descriptor], read, settings.signal)) {
-      if (errno !== 0) throw failure(errno, 'recvmsg');
+      if (errno !== 0) throw failure(errno, 'recv');
       yield decode(bytes, ends);
     }
+    const end = BigInt(Date.now() + 1) * 1_000_000n;
+    await new Promise((resolve) => setTimeout(resolve, HANDED_OVER));
     for (;;) {
       const [into, ends] = [new Uint8Array(DRAIN_BYTES), new Uint32Array(DRAIN_FRAMES)];
       const count = read(native(), descriptor, into, ends);
       if (count <= 0) return;
-      yield decode(into, [...ends.subarray(0, count)]);
+      const frames = decode(into, [...ends.subarray(0, count)]);
+      const before = frames.filter(({ time }) => time < end);
+      yield before;
+      if (before.length < frames.length) return;
     }
   }
 

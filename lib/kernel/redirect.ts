@@ -81,10 +81,12 @@ export class Redirect implements AsyncDisposable {
     );
     const { ifindex: link, mac, anyLinkLocal, router } = toLink!;
     const { ifindex: tap, fallBackIfDown } = toGuest!;
-    const addresses = (await Promise.all(['sources4', 'sources6'].map((name) => this.#map(name).entries())))
+    // Only the TAP's program knows them.
+    const told = ['sources4', 'sources6'].flatMap((name) => this.#maps[name] ?? []);
+    const addresses = (await Promise.all(told.map((map) => map.entries())))
       .flatMap((entries) => entries.map(([key]) => addressOfKey(key)))
       .sort();
-    return { link, tap, fallBackIfDown, ...(mac !== undefined && { source: { mac, addresses, anyLinkLocal, router } }) };
+    return { link, tap, fallBackIfDown, ...(mac !== undefined && told.length > 0 && { source: { mac, addresses, anyLinkLocal, router } }) };
   }
 
   async statistics(): Promise<RedirectStatistics> {

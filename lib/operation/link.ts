@@ -301,10 +301,13 @@ export const linkSet: OperationKind<LinkSet> = {
     if (last) requests.push(setLink({ ifindex: index, up }));
     return requests;
   },
-  parts: ({ change: { mac, up, arp, master, mtu } }) => {
+  parts: ({ change: { mac, up, arp, master, mtu, name } }) => {
     if (up !== undefined || master !== undefined) return ['address', 'route', 'neighbor', 'proxy'];
-    if (mtu !== undefined) return ['route'];
-    return mac !== undefined || arp !== undefined ? ['neighbor'] : [];
+    if (mtu !== undefined) return name === undefined ? ['route'] : ['address', 'route'];
+    return [
+      ...(mac !== undefined || arp !== undefined ? (['neighbor'] as const) : []),
+      ...(name === undefined ? [] : (['address'] as const)),
+    ];
   },
   touches: touchLink,
   command: ({ link, change: { name, netnsFd, ...change } }) =>
@@ -332,7 +335,10 @@ function touchLink({ link, change }: LinkSet, on: Touching): void {
   for (const [name, value] of Object.entries((port ?? {}) as Readonly<Record<string, Value>>))
     if (value !== undefined) on.will(keys.setting(index, `port/${name}`), value);
 
-  const { mac, mtu, up, arp, master } = settings;
+  const { mac, mtu, up, arp, master, name: renamed } = settings;
+  // The labels of IPv4 addresses begin with its name, and are changed with it (devinet.c, inetdev_changename()).
+  for (const { kind, key, link: of, value } of on.state.resources.values())
+    if (renamed !== undefined && kind === 'address' && of === index && (value as { label?: string }).label !== undefined) on.mayChange(key);
   // The kernel flushes the neighbours of an interface whose address changes, permanent ones too.
   if (mac !== undefined || arp !== undefined) on.mayGo('neighbor', (one) => one.link === index);
   if (mac !== undefined && now?.master !== undefined) on.mayChange(keys.setting(now.master, 'mac'));

@@ -6,7 +6,9 @@ import { type Resource, type Value, keys } from './resource.js';
 export function qdiscResource(qdisc: Qdisc): Resource | undefined {
   const { object: _, ifindex, statistics: _s, xstats: _x, offloaded: _o, references: _r, ...value } = qdisc;
   if (qdisc.handle === 'none') return undefined;
-  return { kind: 'qdisc', key: keys.qdisc(ifindex, qdisc.parent), link: ifindex, value: value as unknown as Value };
+  // Both hooks stand in one place (TC_H_INGRESS), by whatever name.
+  const place = isHook(qdisc) ? 'ffff:fff1' : qdisc.parent;
+  return { kind: 'qdisc', key: keys.qdisc(ifindex, place), link: ifindex, value: value as unknown as Value };
 }
 
 export function isHook({ kind }: Pick<Qdisc, 'kind'>): boolean {

@@ -36,7 +36,7 @@ export async function captureAlong(
   settings: { readonly filter?: CaptureFilter } = {},
 ): Promise<Witness> {
   const places = new Map(trace.hops.map((hop) => [keyOf(hop), hop]));
-  const open = await Promise.all([...places].map(async ([key, { namespace, ifindex }]) => [key, await capture(namespaces[namespace]!, ifindex, settings)] as const)); // prettier-ignore
+  const open = await Promise.all([...places].map(async ([key, { namespace, ifindex }]) => [key, await capture(namespaces[namespace]!, ifindex, { bufferSize: 1 << 20, ...settings })] as const)); // prettier-ignore
   const heard = new Map<string, readonly CapturedFrame[]>();
   const interfaces: CapturedInterface[] = [];
   try {

@@ -5,7 +5,7 @@ import { type LinkRef, abortSignal, boolean, check, integer, linkRef, optional, 
 import { PodtapError } from '../errors.js';
 import { findLink, noLink } from '../kernel/link.js';
 import type { Netns } from '../kernel/netns.js';
-import { type PacketCounts, PacketSocket } from '../kernel/packet.js';
+import { type PacketCounts, PacketSocket, RING_BLOCK } from '../kernel/packet.js';
 import type { CapturedBytes, PacketType } from '../wire/capture.js';
 import { type Frame, decodeFrame } from '../wire/frame.js';
 import { encodeInterface, encodePacket, encodeSection, encodeStatistics } from '../wire/pcapng.js';
@@ -20,7 +20,7 @@ export interface CaptureOptions {
   readonly signal?: AbortSignal;
   /** Frames to other MACs too. Default false: unlike tcpdump, it leaves the interface as it is. */
   readonly promiscuous?: boolean;
-  /** Of the kernel's buffer, in bytes. Default 8 MiB: what comes while it is full is lost, and counted. */
+  /** Of the memory shared with the kernel, in bytes: blocks of 128 KiB, two at least. Default 4 MiB. What comes while it is full is lost, and counted. */
   readonly bufferSize?: number;
 }
 
@@ -38,14 +38,14 @@ export interface CapturedFrame {
   readonly frame: Frame | undefined;
 }
 
-const BUFFER = 8 << 20;
+const BUFFER = 4 << 20;
 
 const schema = options({
   filter: optional(v.any()), // packet.ts looks into it
   limit: optional(integer(1, Number.MAX_SAFE_INTEGER)),
   signal: optional(abortSignal),
   promiscuous: optional(boolean),
-  bufferSize: optional(integer(1, 0x7fffffff)),
+  bufferSize: optional(integer(1, 1 << 30)),
 });
 
 /**
@@ -64,8 +64,9 @@ export async function capture(netns: Netns, link: LinkRef, settings: CaptureOpti
   const found = await findLink(netns, check(linkRef, link, 'capture'));
   if (found === undefined) throw noLink(link);
   const { filter, promiscuous, bufferSize = BUFFER } = given;
-  const wanted = { bufferSize, ...(filter !== undefined && { filter }), ...(promiscuous !== undefined && { promiscuous }) };
-  return new Capture(found.name, found.ifindex, await PacketSocket.open(netns, found.ifindex, wanted, true), given);
+  const blocks = Math.max(2, Math.ceil(bufferSize / RING_BLOCK));
+  const wanted = { ...(filter !== undefined && { filter }), ...(promiscuous !== undefined && { promiscuous }) };
+  return new Capture(found.name, found.ifindex, await PacketSocket.open(netns, found.ifindex, wanted, blocks), given);
 }
 
 /** A capture under way. Its frames are read once: by iterating over it, or by `stop()`. */

@@ -25,6 +25,7 @@ export interface Classified {
   readonly notes: readonly string[];
 }
 
+const unread = { tcx: 'eBPF programs on tcx', filters: 'filters', chains: 'chains of nftables on interfaces' };
 const ON: Verdict = { go: 'on' };
 
 /** In the order of the kernel: programs on tcx, filters, chains. */
@@ -34,7 +35,7 @@ export async function classify(space: Space, link: Link, direction: 'ingress' | 
   const because: Decision[] = [];
   const notes: string[] = [];
   if (direction === 'ingress' && hooks.xdp !== undefined) notes.push(`an XDP program (${hooks.xdp.program.name ?? hooks.xdp.program.id}) on ${where} sees the frame first; what it does is not known`); // prettier-ignore
-  for (const { what, reason } of hooks.unread) notes.push(`${what} of ${where} could not be read: ${reason}`);
+  for (const { what, reason } of hooks.unread) notes.push(`${unread[what]} could not be looked for, and were taken to be none: ${reason}`);
   for (const program of hooks.tcx[direction]) {
     const verdict = await runProgram(space, program, frame, where, because, notes);
     if (verdict !== undefined) return { verdict, because, notes };
@@ -213,4 +214,11 @@ function chainVerdict(
     else because.push({ by: 'chain', chain, text: `${name} accepts it` });
   }
   return undefined;
+}
+
+/** Chains that see packets, not frames: their rules are not looked into. */
+export async function chainsOf(space: Space, hooks: readonly string[], ipv6: boolean): Promise<readonly string[]> {
+  const families = ['inet', ipv6 ? 'ip6' : 'ip'];
+  const chains = (await space.chains()).filter(({ family, hook, use = 0 }) => families.includes(family) && hook !== undefined && hooks.includes(hook.name) && use > 0); // prettier-ignore
+  return chains.map(({ family, table, name, hook, use }) => `chain ${family} ${table} ${name} (${hook!.name}) in ${space.name} has ${use} rules, which were taken to let the packet pass as it is`); // prettier-ignore
 }

@@ -117,7 +117,7 @@ async function wayBack(space: Space, source: string, mark: number | undefined): 
 }
 
 async function say(space: Space, route: Route, entry: Route, question: Question): Promise<Decision> {
-  const table = route.table ?? RT_TABLE_MAIN;
+  const table = entry.table ?? route.table ?? RT_TABLE_MAIN;
   const name = async (dev: Route['dev']): Promise<string> =>
     typeof dev === 'number' ? ((await space.link(dev))?.name ?? `if${dev}`) : (dev ?? '?');
   const words = [

@@ -1,6 +1,8 @@
 // The namespaces of a trace, each with its tables, read once; and where the wires between them lead.
+import { NetlinkError, UnsupportedError } from '../errors.js';
 import { type LinkHooks, readHooks } from '../kernel/hooks.js';
-import { Netns } from '../kernel/netns.js';
+import type { Netns } from '../kernel/netns.js';
+import { type NftChain, listChains } from '../kernel/nft.js';
 import { namespaceNumbers } from '../kernel/nsid.js';
 import type { GuestNetwork } from '../guest/network.js';
 import { listAddresses } from '../primitive/address.js';
@@ -29,6 +31,7 @@ export class Space {
   #proxies: Promise<readonly Neighbor[]> | undefined;
   #fdb: Promise<readonly FdbEntry[]> | undefined;
   #rules: Promise<readonly Rule[]> | undefined;
+  #chains: Promise<readonly NftChain[]> | undefined;
   readonly #hooks = new Map<number, Promise<LinkHooks>>();
   readonly #sysctls = new Map<string, Promise<number>>();
 
@@ -72,6 +75,14 @@ export class Space {
 
   rules(): Promise<readonly Rule[]> {
     return (this.#rules ??= listRules(this.netns));
+  }
+
+  /** None where the kernel has no nftables, or this process may not read them. */
+  chains(): Promise<readonly NftChain[]> {
+    return (this.#chains ??= listChains(this.netns).catch((error: unknown) => {
+      if (error instanceof UnsupportedError || error instanceof NetlinkError) return [];
+      throw error;
+    }));
   }
 
   hooks({ ifindex }: Link): Promise<LinkHooks> {

@@ -7,7 +7,7 @@ import type { Route } from '../wire/route.js';
 import { BROADCAST, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, type Frame, type Packet, frameLength, vxlanLength } from '../wire/frame.js';
 import { parseIp } from '../wire/text.js';
 import { splitCidr } from '../check.js';
-import { classify } from './classify.js';
+import { chainsOf, classify } from './classify.js';
 import type { Answer, Hop, Loss, LossCode } from './hop.js';
 import { Trail } from './hop.js';
 import { isInside, lookUp } from './look-up.js';
@@ -244,8 +244,15 @@ export class Walker {
   private async floodUnicast(top: Place, from: Link | undefined, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
     const { space, link: bridge } = top;
     const outcomes = await this.flood(top, from, frame, trail);
-    if (outcomes.length > 0) return outcomes;
-    return [lost(trail, 'FDB_UNKNOWN', top, `${bridge.name} in ${space.name} does not know ${frame.destination}, and has no port to flood the frame to`)]; // prettier-ignore
+    const strangers = outcomes.filter((one) => one.end === 'lost' && one.loss.code === 'NOT_ADDRESSED');
+    if (strangers.length < outcomes.length) return outcomes.filter((one) => !strangers.includes(one));
+    // One loss of them all: it is the bridge that does not know where to.
+    const blocked = (await this.ports(top)).filter((port) => (portOf(port).state ?? 'forwarding') !== 'forwarding');
+    const others = strangers.flatMap((one) => (one.end === 'lost' ? [`${one.loss.device} in ${one.loss.namespace}`] : []));
+    const where =
+      others.length === 0 ? 'has no port to flood the frame to' : `floods the frame to where nobody has it (${others.join(', ')})`;
+    const out = blocked.length === 0 ? '' : `; ${blocked.map((port) => `its port ${port.name} is ${portOf(port).state}`).join(', ')}`;
+    return [lost(trail, 'FDB_UNKNOWN', top, `${bridge.name} in ${space.name} does not know ${frame.destination}, and ${where}${out}`)];
   }
 
   private async flood(top: Place, from: Link | undefined, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
@@ -335,16 +342,19 @@ export class Walker {
 
   private async input(place: Place, packet: Packet, trail: Trail, local?: LocalEntry): Promise<readonly Outcome[]> {
     const { space, link } = place;
-    const way = await lookUp(space, { packet, iif: link, ...(this.mark !== undefined && { mark: this.mark }) });
     const ipv6 = packet.destination.includes(':');
+    const seen = trail.note(...(await chainsOf(space, ['prerouting'], ipv6)));
+    const way = await lookUp(space, { packet, iif: link, ...(this.mark !== undefined && { mark: this.mark }) });
     if (!('route' in way)) {
-      if (local !== undefined && way.code === 'NOT_FORWARDED') return [await this.swallowed(place, packet, trail, local)];
-      return [lost(trail, way.code, place, way.reason, way.icmp)];
+      if (local !== undefined && local.owner.ifindex !== link.ifindex && way.code === 'NOT_FORWARDED')
+        return [await this.swallowed(place, packet, seen, local)];
+      return [lost(seen, way.code, place, way.reason, way.icmp)];
     }
-    const on = trail.decide(way.decision);
-    if (way.route.type === 'local') return this.deliver(place, packet, on);
+    const decided = seen.decide(way.decision);
+    if (way.route.type === 'local') return this.deliver(place, packet, decided.note(...(await chainsOf(space, ['input'], ipv6))));
+    const on = decided.note(...(await chainsOf(space, ['forward'], ipv6)));
     if (ipv6 && !(await space.forwards(link, true))) {
-      if (local !== undefined) return [await this.swallowed(place, packet, on, local)];
+      if (local !== undefined && local.owner.ifindex !== link.ifindex) return [await this.swallowed(place, packet, on, local)];
       return [lost(on, 'NOT_FORWARDED', place, `${packet.destination} is no address of ${space.name}, which does not forward what comes in by ${link.name} (net.ipv6.conf.all.forwarding is 0)`)]; // prettier-ignore
     }
     if (packet.ttl <= 1) return [lost(on, 'TTL_EXPIRED', place, `in ${space.name} the TTL of ${packet.source} > ${packet.destination} runs out`, 'time exceeded in transit')]; // prettier-ignore
@@ -354,12 +364,12 @@ export class Walker {
   /** The frame was for the MAC of a port, so that the bridge took it for its own host, where nobody has the address. */
   private async swallowed(place: Place, { destination }: Packet, trail: Trail, { entry, owner }: LocalEntry): Promise<Outcome> {
     const { space, link } = place;
-    const asker = [...trail.hops].reverse().flatMap((hop) => [...hop.because].reverse()).find((one) => one.by === 'neighbor'); // prettier-ignore
-    const from = asker === undefined ? `the frame is addressed to ${entry.mac}` : `${asker.text}, so the frame is addressed to ${entry.mac}`; // prettier-ignore
+    const told = [...trail.hops].reverse().flatMap((hop) => [...hop.because].reverse()).find((one) => one.by === 'neighbor'); // prettier-ignore
+    const why = told === undefined ? `the frame is addressed to ${entry.mac}` : `${told.text}; but ${entry.mac}`;
+    const whose = `the MAC of ${owner.name}, a port of the bridge ${link.name} in ${space.name}`;
     const guest = this.world.guests.find((one) => one.space === space && one.network.addresses.some(({ address }) => splitCidr(address).address === destination)); // prettier-ignore
-    const instead = guest === undefined ? '' : ` instead of sending it to ${guest.name} behind ${guest.network.tap}, which is ${guest.network.mac}`; // prettier-ignore
-    const whose = owner.ifindex === link.ifindex ? 'its own MAC' : `the MAC of its port ${owner.name}`;
-    return lost(trail, 'FDB_LOCAL', place, `${from}, which is ${whose} to the bridge ${link.name} in ${space.name}, a local entry: it takes the frame for the host, where nobody has ${destination},${instead}`.replace(/,$/, '')); // prettier-ignore
+    const instead = guest === undefined ? '' : `, instead of sending it to ${guest.name} behind ${guest.network.tap}, whose MAC is ${guest.network.mac}`; // prettier-ignore
+    return lost(trail, 'FDB_LOCAL', place, `${why} is ${whose}, a local entry of its table, so that the bridge takes the frame for its own host, where nobody has ${destination}${instead}`); // prettier-ignore
   }
 
   private async deliver(place: Place, packet: Packet, trail: Trail): Promise<readonly Outcome[]> {
@@ -388,18 +398,18 @@ export class Walker {
     const place = { space, link };
     if (!link.up) return [lost(trail, 'LINK_DOWN', place, `${link.name} in ${space.name} is down`)];
     const mtu = Math.min(route.mtu ?? link.mtu, link.mtu);
-    let on = trail;
+    const ipv6 = packet.destination.includes(':');
+    let on = trail.note(...(await chainsOf(space, from === undefined ? ['output', 'postrouting'] : ['postrouting'], ipv6)));
     if (packet.length > mtu) {
-      const ipv6 = packet.destination.includes(':');
       if ((ipv6 && from !== undefined) || packet.dontFragment === true)
         return [lost(trail, 'MTU_EXCEEDED', place, `the packet of ${packet.length} bytes is not to be fragmented, and the MTU of ${link.name} in ${space.name} is ${mtu}`, from === undefined ? undefined : `${ipv6 ? 'packet too big' : 'fragmentation needed'}, MTU ${mtu}`)]; // prettier-ignore
-      on = trail.decide({ by: 'fragmentation', text: `${space.name} sends the packet of ${packet.length} bytes in fragments of at most ${mtu}` }); // prettier-ignore
+      on = on.decide({ by: 'fragmentation', text: `${space.name} sends the packet of ${packet.length} bytes in fragments of at most ${mtu}` }); // prettier-ignore
       on = on.note(`fragments are traced as one packet of ${mtu} bytes`);
     }
     const sent = packet.length > mtu ? { ...packet, length: mtu } : packet;
     const found = await this.neighbor(place, route.via ?? packet.destination, packet.source, on);
     if ('end' in found) return [found];
-    const type = packet.destination.includes(':') ? ETH_P_IPV6 : ETH_P_IP;
+    const type = ipv6 ? ETH_P_IPV6 : ETH_P_IP;
     return this.transmit(place, { source: link.mac, destination: found.mac, type, packet: sent }, found.trail);
   }
 
@@ -526,7 +536,7 @@ function infoOf<K extends 'vxlan' | 'bridge' | 'macvlan'>({ info }: Link): Parti
 }
 
 function portOf({ port }: Link): Partial<PortOf<'bridge'>> {
-  return port === undefined || port instanceof Uint8Array ? {} : (port as Partial<PortOf<'bridge'>>);
+  return port === undefined || port instanceof Uint8Array ? {} : (port);
 }
 
 function isLocal({ local, state }: FdbEntry): boolean {

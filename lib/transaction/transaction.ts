@@ -5,6 +5,7 @@ import { PodtapError, TransactionError, invalidArgument } from '../errors.js';
 import { type Netns, attachment } from '../kernel/netns.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { type Outcome, type Performed, type Runner, failedAt, performs } from '../operation/run.js';
+import { joined } from '../signal.js';
 import { Images } from '../state/images.js';
 import { type Entry, type Journal, openJournal } from './journal.js';
 import { Member, type Steps } from './member.js';
@@ -222,17 +223,18 @@ export class Work {
     const turn = this.#last.then(async () => {
       layer.check();
       const member = await this.#member(netns);
-      const { signal } = steps;
-      const either = signal === undefined ? this.#signal : this.#signal === undefined ? signal : AbortSignal.any([signal, this.#signal]);
-      either?.throwIfAborted();
+      const either = joined([steps.signal, this.#signal]);
+      const { signal } = either;
       try {
-        return await member.perform(operations, [layer.of(member)], { ...steps, signal: either });
+        signal.throwIfAborted();
+        return await member.perform(operations, [layer.of(member)], { ...steps, signal });
       } catch (error) {
         const at = typeof error === 'object' && error !== null ? failedAt.get(error) : undefined;
         // Before the first step nothing was done: what the journal or a look-up met is told as it is.
-        if (at !== undefined && (either?.aborted !== true || error !== either.reason))
-          this.#failure = { error, step: command(operations[at]!) };
+        if (at !== undefined && (!signal.aborted || error !== signal.reason)) this.#failure = { error, step: command(operations[at]!) };
         throw error;
+      } finally {
+        either.release();
       }
     });
     this.#last = turn.catch(() => undefined);
@@ -257,13 +259,14 @@ export class Work {
   }
 
   async #lock(member: Member): Promise<void> {
-    if (this.#patience === undefined) return member.lock(this.#signal);
-    const late = AbortSignal.timeout(this.#patience);
+    const patient = joined([this.#signal], this.#patience);
     try {
-      await member.lock(this.#signal === undefined ? late : AbortSignal.any([late, this.#signal]));
+      await member.lock(patient.signal);
     } catch (error) {
-      if (!late.aborted || this.#signal?.aborted === true) throw error;
+      if (!patient.isLate()) throw error;
       throw new PodtapError(`somebody else has been at work in this namespace for ${this.#patience} ms`, { code: 'ERR_LOCK_BUSY' });
+    } finally {
+      patient.release();
     }
   }
 

@@ -3,7 +3,7 @@ import net from 'node:net';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Netns, type PlumbOptions, type Plumbing, type PlumbingEvent, getLink, plumb, readAddr } from 'podtap';
+import { type Netns, type PlumbOptions, type Plumbing, type PlumbingEvent, bridgeEnslave, cloneMac, createTap, flushAddresses, getLink, plumb, readAddr, setNeighbor } from 'podtap'; // prettier-ignore
 import { type GuestNetwork, dracutCmdline, guestOf, qemu, uml } from 'podtap/guest';
 import type { Test } from 'tap';
 import { compare, dump } from '../oracle/dump.js';
@@ -19,7 +19,7 @@ export function skipped(kind: Kind, { root }: Trait): string | false {
 }
 
 /** A directory for the journal. */
-function journalOf(t: Test): string {
+export function journalOf(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'podtap-journal-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
   return folder;
@@ -138,7 +138,10 @@ export async function proveQemuByDescriptor(t: Test, trait: Trait, subnet: Subne
   });
 }
 
-/** A guest that is up already, with its card and its addresses: the wire is plugged in by the plumbing. */
+/**
+ * A guest that is up already, with its card and its addresses: the wire is plugged in by the plumbing. Its card is on a hub of QEMU's, and
+ * so is something that swallows what it sends until then, which would be kept back else, with all that comes after.
+ */
 export async function proveQemuPluggedIn(t: Test, trait: Trait, subnet: Subnet): Promise<void> {
   await using cluster = await createCluster(subnet);
   const { client, pod } = cluster;
@@ -147,19 +150,62 @@ export async function proveQemuPluggedIn(t: Test, trait: Trait, subnet: Subnet):
   const folder = journalOf(t);
   const socket = join(folder, 'monitor');
   const [, , , device = ''] = qemu(guest, { properties: { romfile: '' } }).args;
-  const args = ['-netdev', 'hubport,id=net0,hubid=0', '-device', device, '-monitor', `unix:${socket},server=on,wait=off`];
+  const sink = ['-netdev', 'user,id=sink,restrict=on,ipv6=off', '-netdev', 'hubport,id=sink0,hubid=0,netdev=sink'];
+  const args = [...sink, '-netdev', 'hubport,id=net0,hubid=0', '-device', device, '-qmp', `unix:${socket},server=on,wait=off`];
   await using machine = await boot('qemu', pod, { args, parameters: dracutCmdline(guest, { reader: 'systemd' }).parameters });
+  t.ok(machine.said.includes(guest.mac));
   const monitor = net.connect(socket);
   let heard = '';
   monitor.setEncoding('utf8').on('data', (part: string) => (heard += part));
+  const tell = (execute: string, given: object = {}): void => void monitor.write(JSON.stringify({ execute, arguments: given }));
+  tell('qmp_capabilities');
   const started = performance.now();
-  await using net1 = await plumb(pod, { mode: trait.mode, vmm: 'qemu', journal: folder, tap: { name: 'tap100', attach: 'name' } });
+  await using plumbing = await plumb(pod, { mode: trait.mode, vmm: 'qemu', journal: folder, tap: { name: 'tap100', attach: 'name' } });
   const made = performance.now();
-  monitor.write('netdev_add tap,id=wire,ifname=tap100,script=no,downscript=no\nnetdev_add hubport,id=net1,hubid=0,netdev=wire\n');
+  tell('netdev_add', { type: 'tap', id: 'wire', ifname: 'tap100', script: 'no', downscript: 'no' });
+  tell('netdev_add', { type: 'hubport', id: 'wire0', hubid: 0, netdev: 'wire' });
   const took = await firstReply(client, POD.ipv4);
   t.not(took, undefined, heard);
   t.comment(`plumbed in ${(made - started).toFixed(0)} ms, first reply ${took?.toFixed(0)} ms later`);
-  t.equal(net1.guest.mac, guest.mac);
-  t.match(machine.said, guest.mac);
+  t.equal(plumbing.guest.mac, guest.mac);
   monitor.destroy();
 }
+
+/** On a subnet, neighbours ask for the guest's own MAC. Behind a router that was told of eth0's first one, nobody does. */
+export async function proveRandomMac(t: Test, trait: Trait, subnet: Subnet): Promise<void> {
+  await plumbed(t, subnet, { mode: trait.mode, vmm: 'uml', guestMac: 'random' }, async ({ pod, client, node, net }) => {
+    t.not(net.guest.mac, FIRST_MAC);
+    t.equal((await getLink(pod, 'eth0'))!.mac, FIRST_MAC, 'eth0 keeps its own');
+    await using machine = await bootUml(pod, net.guest);
+    t.match(machine.said, net.guest.mac);
+    if (subnet === '/32') {
+      t.ok(await answered(client, POD.ipv6), 'IPv6 asks, and is answered');
+      t.notOk(await answered(client, POD.ipv4, UNANSWERED), 'IPv4 does not ask, and is not');
+      await setNeighbor(node, 'k8s_br0', { address: POD.ipv4, mac: net.guest.mac, state: 'permanent' });
+      t.ok(await answered(client, POD.ipv4), 'it was for that entry');
+      await setNeighbor(node, 'k8s_br0', { address: POD.ipv4, mac: FIRST_MAC, state: 'permanent' });
+    } else {
+      // The other pod knows the address with eth0's MAC, for half a minute or until it hears of another one.
+      t.match(await machine.run(`ping -c 1 -w 9 ${CLIENT.ipv4}`), /1 packets received/, 'the guest is answered');
+      t.ok(await answered(client, POD.ipv4), 'and so is the other pod, from then on');
+    }
+  });
+}
+
+/** What plumb does not do: on a bridge, a MAC that both have is the host's own, and its frames do not leave it. */
+export async function proveKeptMac(t: Test): Promise<void> {
+  await using cluster = await createCluster('/16');
+  const { client, pod } = cluster;
+  const guest = guestOf(await readAddr(pod, 'eth0'), { tap: 'tap100' });
+  await (await createTap(pod, 'tap100', { mtu: MTU })).close();
+  await flushAddresses(pod, 'eth0');
+  await bridgeEnslave(pod, { bridge: 'br0', ports: ['eth0', 'tap100'] });
+  await using machine = await bootUml(pod, guest);
+  t.match(machine.said, FIRST_MAC);
+  t.notOk(await answered(client, POD.ipv4, UNANSWERED), 'both have the MAC: nothing');
+  await cloneMac(pod, { from: 'eth0' });
+  t.ok(await answered(client, POD.ipv4), 'it was for that');
+}
+
+/** Milliseconds in which an answer would have come: the guest is up. */
+const UNANSWERED = 2000;

@@ -21,17 +21,14 @@ export async function firstReply(from: Netns, address: string, patience = 10_000
   return undefined;
 }
 
-export function answered(from: Netns, address: string): Promise<boolean> {
-  return firstReply(from, address).then((took) => took !== undefined);
+export function answered(from: Netns, address: string, patience?: number): Promise<boolean> {
+  return firstReply(from, address, patience).then((took) => took !== undefined);
 }
 
 /** 8 MB from the guest's web server, and 8 MB into it. */
 export async function exchange(t: Test, client: Netns, machine: Machine, family: 'ipv4' | 'ipv6' = 'ipv4'): Promise<void> {
   const [own, far] = [CLIENT[family], POD[family]];
-  await machine.run(
-    `[ -f /www/blob ] || { dd if=/dev/urandom of=/www/blob bs=65536 count=${BYTES >> 16} 2>/dev/null && httpd -p 80 -h /www; }`,
-  );
-  const [sum] = (await machine.run('sha256sum /www/blob')).trim().split(' ');
+  const sum = await makeBlob(machine);
   const out = await fetchBytes(client, far);
   t.equal(out.length, BYTES, `${family}: as long as it was`);
   t.equal(sha256(out), sum, `${family}: out of the guest`);
@@ -50,6 +47,19 @@ export async function exchange(t: Test, client: Netns, machine: Machine, family:
     server.closeAllConnections();
     server.close();
   }
+}
+
+/** 8 MB on the guest's web server; their SHA-256. */
+export async function makeBlob(machine: Machine): Promise<string> {
+  await machine.run(
+    `[ -f /www/blob ] || { dd if=/dev/urandom of=/www/blob bs=65536 count=${BYTES >> 16} 2>/dev/null && httpd -p 80 -h /www; }`,
+  );
+  return (await machine.run('sha256sum /www/blob')).trim().split(' ')[0]!;
+}
+
+/** From another guest's web server; the SHA-256 of what came. */
+export async function fetchBlob(machine: Machine, address: string): Promise<string> {
+  return (await machine.run(`timeout 60 wget -q -O - http://${address}/blob | sha256sum`)).trim().split(' ')[0]!;
 }
 
 function sha256(bytes: Uint8Array): string {

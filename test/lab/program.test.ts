@@ -16,4 +16,5 @@ await test('client reaches server through the router', async () => {
   const client = new net.Socket({ fd: await lab.client.openSocket({ type: 'tcp-connect', address: '10.0.2.2', port: 80 }) });
   assert.equal(String((await once(client, 'data'))[0]), 'hi');
   server.close();
+  client.destroy(); // the lab goes, and may take the other end's FIN with it
 });

@@ -30,7 +30,7 @@ type Value = string | number | boolean | null;
 const ignored: readonly { readonly table: RegExp; readonly fields: RegExp; readonly why: string }[] = [
   { table: /link$/, fields: /statistics.*|carrierChanges/, why: 'counters' },
   { table: /link$/, fields: /inet6\.flags/, why: 'how far the kernel has got with soliciting routers (IF_RS_SENT, IF_RA_*)' },
-  { table: /link$/, fields: /.*_timer/, why: 'of bridges and their ports: they run' },
+  { table: /link$/, fields: /.*_timer|.*mcast_n_groups/, why: 'of bridges and their ports: they run, and groups are joined' },
   { table: /neighbor|fdb/, fields: /times.*|probes|used|updated|confirmed|refcnt/, why: 'timestamps and counters' },
   {
     table: /qdisc|filter/,

@@ -89,8 +89,8 @@ await t.test(`${PODS} pods at once`, { timeout: 240_000 }, async (t) => {
   const verified = await Promise.all(nets.map((net) => net.verify()));
   t.ok(verified.every(({ ok }) => ok));
   t.equal(readdirSync(journal).filter((file) => file.endsWith('.entry')).length, PODS);
-  t.match(await openPlumbing(pods[7]!, { label: 'vm/7' }).then(async (net) => (await net?.[Symbol.asyncDispose](), net)), {
-    label: 'vm/7',
+  t.match(await openPlumbing(pods[PODS - 1]!, { label: `vm/${PODS - 1}` }).then(async (net) => (await net?.[Symbol.asyncDispose](), net)), {
+    label: `vm/${PODS - 1}`,
     created: false,
   });
 

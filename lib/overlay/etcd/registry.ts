@@ -1,4 +1,5 @@
 // A registry in etcd, in flannel's own layout: real flannel nodes and ours share a network.
+import { joined } from '../../signal.js';
 import { randomInt } from 'node:crypto';
 import * as v from 'valibot';
 import { type Schema, array, check, integer, optional, options, text } from '../../check.js';
@@ -414,9 +415,10 @@ class Member implements OverlayMembership {
     while (!signal.aborted) {
       const refresh = (this.#refresh = new AbortController());
       const timer = setTimeout(() => refresh.abort(), RELIST_MILLISECONDS);
+      const either = joined([signal, refresh.signal]);
       try {
         if (!this.#isAsAnnounced()) await this.#again();
-        for await (const answer of this.#watch(AbortSignal.any([signal, refresh.signal]))) {
+        for await (const answer of this.#watch(either.signal)) {
           failures = 0;
           this.#trouble('watch', undefined);
           if (!this.#follow(answer)) break;
@@ -437,6 +439,7 @@ class Member implements OverlayMembership {
           () => undefined,
         );
       } finally {
+        either.release();
         clearTimeout(timer);
       }
     }
