@@ -61,7 +61,7 @@ async function withGuest(
   guestMac: 'clone' | 'random',
 ): Promise<{ guests: Record<string, { namespace: string; network: Awaited<ReturnType<typeof plumb>>['guest'] }> }> {
   // prettier-ignore
-  const net = stack.use(await plumb(pod, { link: 'eth0', tap: 'tap100', guestMac, label: 'pictures' }));
+  const net = stack.use(await plumb(pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', guestMac, label: 'pictures' }));
   stack.use(await runGuest(net.tap, net.guest));
   return { guests: { unikernel: { namespace: 'pod', network: net.guest } } };
 }

@@ -84,7 +84,7 @@ async function look(
 }
 
 async function withGuest(stack: Stack, pod: Netns, guestMac: 'clone' | 'random'): Promise<NonNullable<TraceOptions['guests']>> {
-  const net = stack.use(await plumb(pod, { link: 'eth0', tap: 'tap100', guestMac, label: 'scene/9' }));
+  const net = stack.use(await plumb(pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', guestMac, label: 'scene/9' }));
   stack.use(await runGuest(net.tap, net.guest));
   return { unikernel: { namespace: 'pod', network: net.guest } };
 }

@@ -39,7 +39,7 @@ function devices({ hops }: Awaited<ReturnType<typeof tracePath>>): string[] {
 await t.test('scene 1: by the bridges of node and pod', { skip }, async (t) => {
   const stack = stackOf(t);
   const namespaces = await createSlash16(stack);
-  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', label: 'trace/1' }));
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'trace/1' }));
   const guest = stack.use(await runGuest(net.tap, net.guest));
   const guests = { unikernel: { namespace: 'pod', network: net.guest } };
 
@@ -66,7 +66,7 @@ await t.test('scene 1: by the bridges of node and pod', { skip }, async (t) => {
 await t.test('scene 3: one sentence says why the ping fails', { skip }, async (t) => {
   const stack = stackOf(t);
   const namespaces = await createSlash32(stack);
-  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', label: 'trace/3', guestMac: 'random' }));
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'trace/3', guestMac: 'random' }));
   const guest = stack.use(await runGuest(net.tap, net.guest));
   const guests = { unikernel: { namespace: 'pod', network: net.guest } };
   const { loss, summary } = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
@@ -88,7 +88,7 @@ await t.test('scene 3: one sentence says why the ping fails', { skip }, async (t
 await t.test('scene 4: by proxy ARP, a router, and the adopted MAC', { skip }, async (t) => {
   const stack = stackOf(t);
   const namespaces = await createSlash32(stack);
-  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', label: 'trace/4' }));
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'trace/4' }));
   const guest = stack.use(await runGuest(net.tap, net.guest));
   const guests = { unikernel: { namespace: namespaces.pod, network: net.guest } };
   const there = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
