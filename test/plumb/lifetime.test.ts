@@ -12,8 +12,8 @@ await t.test('the end of its scope undoes it', async (t) => {
   const pod = await (await createNode(t)).pod(2);
   const before = native().openDescriptors();
   {
-    await using net = await plumb(pod, { mode: 'bridge' });
-    t.match(net, { created: true, kept: false, mode: 'bridge' });
+    await using net = await plumb(pod);
+    t.match(net, { created: true, kept: false, mode: 'redirect' });
     t.not(await getLink(pod, net.tap.name), undefined);
   }
   t.same((await inspect(pod)).plumbings, []);
@@ -25,7 +25,7 @@ await t.test('the end of its scope undoes it', async (t) => {
 await t.test('so does an error in it', async (t) => {
   const pod = await (await createNode(t)).pod(2);
   const failing = async (): Promise<void> => {
-    await using net = await plumb(pod, { mode: 'bridge' });
+    await using net = await plumb(pod);
     await net.tap.send([]); // held, as by a guest of ours
     throw new Error('the monitor did not start');
   };
@@ -38,14 +38,14 @@ await t.test('one that is kept stays, and holds nothing', async (t) => {
   const pod = await (await createNode(t)).pod(2);
   const before = native().openDescriptors();
   const keep = async () => {
-    await using net = await plumb(pod, { mode: 'bridge', label: 'vm/1' });
+    await using net = await plumb(pod, { label: 'vm/1' });
     return net.keep();
   };
   const net = await keep();
   t.equal(net.kept, true);
   t.equal(native().openDescriptors(), before);
   t.match(await net.verify({ traffic: true }), { ok: true, toGuest: 'crossed', fromGuest: 'crossed' });
-  t.match(JSON.parse(JSON.stringify(net)), { label: 'vm/1', mode: 'bridge', kept: true, guest: { addresses: [{ address: '10.1.0.2/16' }, { address: 'fd00:1::2/64' }] } }); // prettier-ignore
+  t.match(JSON.parse(JSON.stringify(net)), { label: 'vm/1', mode: 'redirect', kept: true, guest: { addresses: [{ address: '10.1.0.2/16' }, { address: 'fd00:1::2/64' }] } }); // prettier-ignore
   t.equal(native().openDescriptors(), before, 'nor does it after a call');
   t.match(await net.undo(), { state: 'undone', leftBehind: [] });
   t.same(entries(), []);
@@ -55,7 +55,7 @@ await t.test('its own handle on the namespace lasts until it is kept or disposed
   const node = await createNode(t);
   const pod = await Netns.create();
   await createVeth(node.netns, 'veth9', { master: 'cni0', up: true, peer: { scope: pod, name: 'eth0', addresses: ['10.1.0.9/16'], up: true } }); // prettier-ignore
-  const net = await plumb(pod, { mode: 'bridge', label: 'vm/1' });
+  const net = await plumb(pod, { label: 'vm/1' });
   const other = await again(t, pod);
   await pod.close();
   t.match(await net.verify(), { ok: true }, 'by its own handle');
@@ -81,9 +81,9 @@ await t.test('its own handle on the namespace lasts until it is kept or disposed
 
 await t.test('one that was there already is not undone at the end of the scope', async (t) => {
   const pod = await (await createNode(t)).pod(2);
-  const first = await plumb(pod, { mode: 'bridge', label: 'vm/1' });
+  const first = await plumb(pod, { label: 'vm/1' });
   {
-    await using second = await plumb(pod, { mode: 'bridge', label: 'vm/1' });
+    await using second = await plumb(pod, { label: 'vm/1' });
     t.match(second, { created: false, label: 'vm/1' });
     t.same(second.guest, first.guest);
     await using third = (await openPlumbing(pod, { label: 'vm/1' }))!;
@@ -103,9 +103,9 @@ await t.test('a namespace that was deleted is dropped by recover', async (t) => 
   const pod = await Netns.create();
   await setSysctl(pod, 'net.ipv6.conf.default.accept_dad', 0);
   await createVeth(node.netns, 'veth9', { master: 'cni0', up: true, peer: { scope: pod, name: 'eth0', addresses: ['10.1.0.9/16'], up: true } }); // prettier-ignore
-  (await plumb(pod, { mode: 'bridge', label: 'vm/1' })).keep();
+  (await plumb(pod, { label: 'vm/1' })).keep();
   const kept = await node.pod(3);
-  const net = await plumb(kept, { mode: 'bridge', label: 'vm/2' });
+  const net = await plumb(kept, { label: 'vm/2' });
   await pod.close();
   t.ok(await until(async () => (await getLink(node.netns, 'veth9')) === undefined));
   const report = await recover();
