@@ -1,14 +1,16 @@
 // The datapath 'ebpf': as redirect, by a program on tcx, or in filters of cls_bpf where the kernel has no tcx. If the TAP is gone, down, or
 // held by nobody, the program leaves what comes in to the pod, in the kernel, without any process. It is attached for good and holds its
 // maps; whoever comes finds it by its name. eBPF is for root of the machine: in a user namespace the kernel loads no programs.
-import type * as v from 'valibot';
-import { integer, oneOf, options } from '../check.js';
+import * as v from 'valibot';
+import { integer, interfaceMac, oneOf, optional, options } from '../check.js';
 import { TO_GUEST, TO_LINK } from '../operation/ebpf.js';
 import type { Operation } from '../operation/kinds.js';
 import { ownName } from '../state/tc.js';
 import type { TcxProgram } from '../state/tcx.js';
 import type { State } from '../state/snapshot.js';
+import type { Address } from '../wire/address.js';
 import type { Link } from '../wire/link.js';
+import { formatIp, parseMac } from '../wire/text.js';
 import { type Datapath, type Fault, Faults, type Found, type PlanInput, type Planned, missing, seen, tapDevice, wiringEntries } from './datapath.js'; // prettier-ignore
 import { choosePriority, hookOf, ingressFilters, withoutFilters } from './filters.js';
 import { inletBy } from './inlet.js';
@@ -22,6 +24,8 @@ const schema = options({
   order: oneOf('first', 'last'),
   /** Of the filter on the pod's interface. */
   priority: integer(1, 65_535),
+  /** What the guest may send from; absent: anything. */
+  source: optional(options({ mac: interfaceMac, addresses: v.array(v.string()) })),
 });
 export type EbpfWiring = v.InferOutput<typeof schema>;
 
@@ -41,7 +45,14 @@ function filters(state: State, ifindex: number, name: string): ReturnType<typeof
   return ingressFilters(state, ifindex).filter((filter) => ownName(filter) === name);
 }
 
-function plan({ state, link, asked, tap, guestMac, mtu, mark, fresh, can }: PlanInput): Planned<EbpfWiring> {
+/** Its own MAC and addresses, also that which it makes itself of its MAC (RFC 4291, appendix A). The unspecified one the program knows. */
+function sourceOf(mac: string, addresses: readonly Address[]): NonNullable<EbpfWiring['source']> {
+  const [a, b, c, d, e, f] = parseMac(mac)!;
+  const local = Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, a! ^ 2, b!, c!, 0xff, 0xfe, d!, e!, f!);
+  return { mac, addresses: [...new Set([...addresses.map(({ address }) => address.replace(/\/.*/, '')), formatIp(local, 0, 16)!])] };
+}
+
+function plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh, can }: PlanInput): Planned<EbpfWiring> {
   const qdisc = freeHook(state, link);
   const hook = can.has('tcx') ? 'tcx' : 'filter';
   const order = asked.filters;
@@ -54,7 +65,16 @@ function plan({ state, link, asked, tap, guestMac, mtu, mark, fresh, can }: Plan
     ...(hook === 'filter' ? [ingress(tap)] : []),
     ...(guestMac === link.mac ? [] : [{ op: 'link.set', link: link.ifindex, change: { mac: guestMac } } as const]),
     ...(hook === 'filter' && qdisc === undefined ? [ingress(link.ifindex)] : []),
-    { op: 'ebpf.attach', link: link.ifindex, tap, hook, order, parent: qdisc?.parent ?? 'ffff:', priority },
+    {
+      op: 'ebpf.attach',
+      link: link.ifindex,
+      tap,
+      hook,
+      order,
+      parent: qdisc?.parent ?? 'ffff:',
+      priority,
+      ...(asked.antiSpoof && { source: sourceOf(guestMac, addresses) }),
+    },
   ];
   const wiring = (after: State): EbpfWiring => ({
     mode: 'ebpf',
@@ -64,6 +84,7 @@ function plan({ state, link, asked, tap, guestMac, mtu, mark, fresh, can }: Plan
     hook,
     order,
     priority,
+    ...(asked.antiSpoof && { source: sourceOf(guestMac, addresses) }),
   });
   return { operations, wiring };
 }
@@ -73,7 +94,7 @@ function faults(wiring: EbpfWiring, state: State): readonly Fault[] {
   const link = faults.link('LINK', wiring.link);
   const tap = faults.link('TAP', wiring.tap);
   if (link === undefined || tap === undefined) return faults.found;
-  const { hook, order, priority } = wiring;
+  const { hook, order, priority, source } = wiring;
   const lacking = [[tap, TO_LINK], [link, TO_GUEST]].filter(([of, name]) => !isOn(state, (of as Link).ifindex, name as string)) as [Link, string][]; // prettier-ignore
   // They have maps in common: both anew.
   const left = [[tap, TO_LINK], [link, TO_GUEST]].flatMap(([of, name]): Operation[] => {
@@ -83,7 +104,7 @@ function faults(wiring: EbpfWiring, state: State): readonly Fault[] {
     return [...detached, ...withoutFilters(filters(state, ifindex, name as string), state), ...ingress];
   }); // prettier-ignore
   for (const [index, [{ name }, program]] of lacking.entries())
-    faults.tell('PROGRAM_MISSING', `the program ${program} is not on ${name} any more: ${program === TO_LINK ? 'what the guest sends' : 'what is meant for the guest'} goes to the pod`, 'repair()', ...(index > 0 ? [] : [...left, { op: 'ebpf.attach', link: link.ifindex, tap: tap.ifindex, hook, order, parent: hookOf(state, link.ifindex)?.parent ?? 'ffff:', priority } as const])); // prettier-ignore
+    faults.tell('PROGRAM_MISSING', `the program ${program} is not on ${name} any more: ${program === TO_LINK ? 'what the guest sends' : 'what is meant for the guest'} goes to the pod`, 'repair()', ...(index > 0 ? [] : [...left, { op: 'ebpf.attach', link: link.ifindex, tap: tap.ifindex, hook, order, parent: hookOf(state, link.ifindex)?.parent ?? 'ffff:', priority, ...(source !== undefined && { source }) } as const])); // prettier-ignore
   faults.down(link, tap);
   faults.mac(link, wiring.guestMac);
   faults.mtu(link, tap, wiring.mtu, 'the guest gets frames that are longer than it was told');

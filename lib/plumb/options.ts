@@ -20,6 +20,7 @@ import {
 import { invalidArgument } from '../errors.js';
 import type { TapOffload } from '../kernel/tap.js';
 import { tapShape } from '../operation/tap.js';
+import type { Picked } from './auto.js';
 import type { TapOptions } from '../primitive/tap.js';
 
 export type Mode = 'redirect' | 'ebpf' | 'bridge' | 'macvtap';
@@ -30,8 +31,8 @@ export interface PlumbOptions {
   readonly link?: LinkRef;
   /** The TAP's name, or what it shall be like. Default: the first of tap0, tap1, ... that is free, persistent, and held by nobody. */
   readonly tap?: string | (TapOptions & { readonly name?: string; readonly attach?: 'name' | 'fd' });
-  /** Default 'redirect'. */
-  readonly mode?: Mode;
+  /** Default 'redirect'. 'auto': what fits the interface and this kernel, told as `picked`. */
+  readonly mode?: Mode | 'auto';
   /**
    * How podtap's filter stands to those of others on the pod's interface, in redirect and ebpf. Default 'last': theirs see every frame first, and
    * what one of them drops, redirects or takes for the pod does not come to the guest; 'first': the guest has it, and theirs see nothing.
@@ -43,6 +44,11 @@ export interface PlumbOptions {
   readonly vmm?: Vmm;
   /** Default 'clone': the guest takes over the interface's MAC; under a bridge that one gets another. In redirect, another one is set on the interface, too. */
   readonly guestMac?: 'clone' | 'random' | (string & {});
+  /**
+   * Default false. The guest sends with its own MAC and addresses only, in ARP and neighbour discovery too; what it sends otherwise goes
+   * nowhere. By mode 'ebpf' alone.
+   */
+  readonly antiSpoof?: boolean;
   /** Unique on the machine, at most 200 bytes: how the plumbing is found again. */
   readonly label?: string;
   /** A path; what it says of nameservers is told to the guest. */
@@ -78,11 +84,12 @@ const tap = options({
 const schema = options({
   link: optional(linkRef),
   tap: optional(either(interfaceName, tap, 'must be the name of a TAP, or options of one')),
-  mode: optional(oneOf('redirect', 'ebpf', 'bridge', 'macvtap')),
+  mode: optional(oneOf('redirect', 'ebpf', 'bridge', 'macvtap', 'auto')),
   filters: optional(oneOf('first', 'last')),
   macvtap: optional(oneOf('passthru', 'bridge')),
   vmm: optional(oneOf('qemu', 'firecracker', 'cloud-hypervisor', 'solo5-hvt', 'solo5-spt', 'uml')),
   guestMac: optional(either(oneOf('clone', 'random'), interfaceMac, "must be 'clone', 'random' or a unicast MAC")),
+  antiSpoof: optional(boolean),
   label: optional(label),
   resolvConf: optional(text),
   hostname: optional(hostname),
@@ -108,6 +115,9 @@ export interface Asked {
   readonly filters: 'first' | 'last';
   readonly macvtap: 'passthru' | 'bridge';
   readonly guestMac: string;
+  readonly antiSpoof: boolean;
+  /** Where the mode was left to podtap. */
+  readonly picked?: Picked;
   readonly label: string | undefined;
   readonly resolvConf: string | undefined;
   readonly hostname: string | undefined;
@@ -127,7 +137,9 @@ export interface Asked {
 }
 
 export interface Settings {
+  /** Its mode is still to be picked where `auto` says so. */
   readonly asked: Asked;
+  readonly auto: boolean;
   readonly ifPlumbed: 'same' | 'error';
   readonly journal: boolean | string;
   readonly signal: AbortSignal | undefined;
@@ -135,9 +147,10 @@ export interface Settings {
 
 /** @throws TypeError ERR_INVALID_ARG_*, told as a mistake of `where` */
 export function settingsOf(given: PlumbOptions, where: string): Settings {
-  const { link, mode = 'redirect', filters = 'last', macvtap = 'passthru', guestMac = 'clone', vmm, label, resolvConf, hostname, ifPlumbed = 'same', journal = true, signal } = check(schema, given, where) as PlumbOptions; // prettier-ignore
+  const { link, mode: wanted = 'redirect', antiSpoof = false, filters = 'last', macvtap = 'passthru', guestMac = 'clone', vmm, label, resolvConf, hostname, ifPlumbed = 'same', journal = true, signal } = check(schema, given, where) as PlumbOptions; // prettier-ignore
   const tap = typeof given.tap === 'string' ? { name: given.tap } : (given.tap ?? {});
   const monitor = vmm === undefined ? { vnetHdr: false, attach: 'name' as const } : monitors[vmm];
+  const mode = wanted === 'auto' ? 'redirect' : wanted;
   if (mode === 'macvtap') {
     const by = tap.attach === 'name' ? "'tap.attach' is 'name'" : tap.attach === undefined && monitor.attach === 'name' && vmm !== undefined ? `'vmm' is '${vmm}'` : undefined; // prettier-ignore
     if (by !== undefined) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: 'mode' must not be 'macvtap' where the monitor opens the TAP by its name (${by}): a macvtap has none, only a descriptor`); // prettier-ignore
@@ -151,6 +164,7 @@ export function settingsOf(given: PlumbOptions, where: string): Settings {
       filters,
       macvtap,
       guestMac: guestMac.toLowerCase(),
+      antiSpoof,
       label,
       resolvConf,
       hostname,
@@ -168,6 +182,7 @@ export function settingsOf(given: PlumbOptions, where: string): Settings {
         ifindex: tap.ifindex,
       },
     },
+    auto: wanted === 'auto',
     ifPlumbed,
     journal,
     signal,
