@@ -96,10 +96,14 @@ function touchIpv4({ address }: Address, index: number, on: Touching): void {
   const [own] = address.split('/');
   const isIpv4 = (text: string): boolean => !text.includes(':');
   on.mayGo('address', ({ link, value }) => link === index && isIpv4((value as unknown as Address).address));
-  on.mayGo('route', ({ value }) => {
+  for (const { kind, key, value } of on.state.resources.values()) {
     const route = value as unknown as Route;
-    return isIpv4(route.dst) && (route.src === own || devicesOf(route).includes(index));
-  });
+    if (kind !== 'route' || !isIpv4(route.dst)) continue;
+    const here = devicesOf(route).includes(index);
+    // Where a secondary takes the place of its primary, the kernel's routes get its source.
+    if (here && route.protocol === 'kernel') on.mayChange(key);
+    else if (here || route.src === own) on.will(key, undefined);
+  }
   // With the last address the interface forgets ARP, proxies and permanent neighbours too (fib_disable_ip, arp_ifdown).
   for (const kind of ['neighbor', 'proxy'] as const)
     on.mayGo(kind, ({ link, value }) => link === index && isIpv4((value as { address: string }).address));

@@ -1,9 +1,10 @@
 // What is plumbed in a namespace, from the kernel's state alone: no journal, and nothing of the process that did it.
 import { type Netns, attachment } from '../kernel/netns.js';
-import { Tap, type TapHolder, placeIn } from '../kernel/tap.js';
+import { type TapHolder, placeIn } from '../kernel/tap.js';
 import type { Problem } from '../primitive/host.js';
 import { type State, snapshot } from '../state/snapshot.js';
 import type { Link } from '../wire/link.js';
+import { deviceOf } from './device.js';
 import { problemOf } from './datapath.js';
 import { allFaultParts, datapathOf, faultsOf, isMode, modes } from './datapaths.js';
 import { type Mark, parseMark } from './mark.js';
@@ -31,7 +32,11 @@ export interface Inspection {
  */
 export async function inspect(netns: Netns): Promise<Inspection> {
   attachment(netns);
-  const state = await snapshot(netns, allFaultParts);
+  // In a user namespace nobody may ask for programs.
+  const state = await snapshot(netns, allFaultParts).catch((error: unknown) => {
+    if ((error as { code?: unknown }).code !== 'EPERM') throw error;
+    return snapshot(netns, new Set([...allFaultParts].filter((part) => part !== 'tcx')));
+  });
   const plumbings: InspectedPlumbing[] = [];
   const problems: Problem[] = [];
   for (const { mark, links } of marked(state)) {
@@ -67,8 +72,15 @@ function marked(state: State): readonly { readonly mark: Mark; readonly links: r
   return [...found.values()];
 }
 
-async function holdersOf(netns: Netns, { name, ifindex, mac, mtu }: Link): Promise<readonly TapHolder[]> {
-  return new Tap(placeIn(netns), { ifindex, mac, mtu }, { name, queues: 1, vnetHdr: false, offload: {} }, []).holders();
+async function holdersOf(netns: Netns, { name, ifindex, mac, mtu, kind }: Link): Promise<readonly TapHolder[]> {
+  const shape = { queues: 1, vnetHdr: false, offload: {} };
+  return deviceOf(placeIn(netns), { mode: kind === 'macvtap' ? 'macvtap' : '', tap: { name, ifindex }, tapMac: mac, mtu, shape })
+    .holders()
+    .catch((error: unknown) => {
+      // Whose descriptors a macvtap's are not everybody may ask.
+      if ((error as { code?: unknown }).code !== 'EPERM') throw error;
+      return [];
+    });
 }
 
 function told(plumbings: readonly InspectedPlumbing[], problems: readonly Problem[]): string {

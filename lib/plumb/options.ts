@@ -17,11 +17,12 @@ import {
   text,
   u32,
 } from '../check.js';
+import { invalidArgument } from '../errors.js';
 import type { TapOffload } from '../kernel/tap.js';
 import { tapShape } from '../operation/tap.js';
 import type { TapOptions } from '../primitive/tap.js';
 
-export type Mode = 'redirect' | 'bridge';
+export type Mode = 'redirect' | 'ebpf' | 'bridge' | 'macvtap';
 export type Vmm = 'qemu' | 'firecracker' | 'cloud-hypervisor' | 'solo5-hvt' | 'solo5-spt' | 'uml';
 
 export interface PlumbOptions {
@@ -32,10 +33,12 @@ export interface PlumbOptions {
   /** Default 'redirect'. */
   readonly mode?: Mode;
   /**
-   * How podtap's filter stands to those of others on the pod's interface, in redirect. Default 'last': theirs see every frame first, and
+   * How podtap's filter stands to those of others on the pod's interface, in redirect and ebpf. Default 'last': theirs see every frame first, and
    * what one of them drops, redirects or takes for the pod does not come to the guest; 'first': the guest has it, and theirs see nothing.
    */
   readonly filters?: 'first' | 'last';
+  /** The mode of a macvtap. Default 'passthru': it has the interface for itself; 'bridge': others may stand on it beside. */
+  readonly macvtap?: 'passthru' | 'bridge';
   /** Sets the TAP's flags as this monitor opens it, and how it comes by it: QEMU by descriptor, others by name. */
   readonly vmm?: Vmm;
   /** Default 'clone': the guest takes over the interface's MAC; under a bridge that one gets another. In redirect, another one is set on the interface, too. */
@@ -75,8 +78,9 @@ const tap = options({
 const schema = options({
   link: optional(linkRef),
   tap: optional(either(interfaceName, tap, 'must be the name of a TAP, or options of one')),
-  mode: optional(oneOf('redirect', 'bridge')),
+  mode: optional(oneOf('redirect', 'ebpf', 'bridge', 'macvtap')),
   filters: optional(oneOf('first', 'last')),
+  macvtap: optional(oneOf('passthru', 'bridge')),
   vmm: optional(oneOf('qemu', 'firecracker', 'cloud-hypervisor', 'solo5-hvt', 'solo5-spt', 'uml')),
   guestMac: optional(either(oneOf('clone', 'random'), interfaceMac, "must be 'clone', 'random' or a unicast MAC")),
   label: optional(label),
@@ -102,6 +106,7 @@ export interface Asked {
   readonly link: LinkRef | undefined;
   readonly mode: Mode;
   readonly filters: 'first' | 'last';
+  readonly macvtap: 'passthru' | 'bridge';
   readonly guestMac: string;
   readonly label: string | undefined;
   readonly resolvConf: string | undefined;
@@ -130,21 +135,28 @@ export interface Settings {
 
 /** @throws TypeError ERR_INVALID_ARG_*, told as a mistake of `where` */
 export function settingsOf(given: PlumbOptions, where: string): Settings {
-  const { link, mode = 'redirect', filters = 'last', guestMac = 'clone', vmm, label, resolvConf, hostname, ifPlumbed = 'same', journal = true, signal } = check(schema, given, where) as PlumbOptions; // prettier-ignore
+  const { link, mode = 'redirect', filters = 'last', macvtap = 'passthru', guestMac = 'clone', vmm, label, resolvConf, hostname, ifPlumbed = 'same', journal = true, signal } = check(schema, given, where) as PlumbOptions; // prettier-ignore
   const tap = typeof given.tap === 'string' ? { name: given.tap } : (given.tap ?? {});
   const monitor = vmm === undefined ? { vnetHdr: false, attach: 'name' as const } : monitors[vmm];
+  if (mode === 'macvtap') {
+    const by = tap.attach === 'name' ? "'tap.attach' is 'name'" : tap.attach === undefined && monitor.attach === 'name' && vmm !== undefined ? `'vmm' is '${vmm}'` : undefined; // prettier-ignore
+    if (by !== undefined) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: 'mode' must not be 'macvtap' where the monitor opens the TAP by its name (${by}): a macvtap has none, only a descriptor`); // prettier-ignore
+    for (const name of ['persist', 'owner', 'group', 'mac'] as const)
+      if (tap[name] !== undefined) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: 'tap.${name}' is nothing that a macvtap has; leave it out in mode 'macvtap'`); // prettier-ignore
+  }
   return {
     asked: {
       link,
       mode,
       filters,
+      macvtap,
       guestMac: guestMac.toLowerCase(),
       label,
       resolvConf,
       hostname,
       tap: {
         name: tap.name,
-        attach: tap.attach ?? monitor.attach,
+        attach: mode === 'macvtap' ? 'fd' : (tap.attach ?? monitor.attach),
         persist: tap.persist ?? true,
         queues: tap.queues ?? 1,
         vnetHdr: tap.vnetHdr ?? monitor.vnetHdr,

@@ -208,7 +208,7 @@ interface Planning extends Planned<Wiring> {
 async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning> {
   const datapath = datapathOf(asked.mode);
   const link = pickLink(state, asked.link, datapath.refusal);
-  const tap = await tapName(netns, state, asked.tap.name);
+  const tap = await tapName(netns, state, asked.tap.name, datapath.tapPrefix ?? 'tap');
   const taken = asked.tap.ifindex === undefined ? undefined : state.links.get(asked.tap.ifindex);
   if (taken !== undefined) throw new PlumbError(`the index ${taken.ifindex} is that of '${taken.name}' already; choose another one`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
   const mtu = asked.tap.mtu ?? link.mtu;
@@ -223,8 +223,8 @@ async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning>
   return { link, tap, guestMac, mtu, ...datapath.plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, can, fresh }) };
 }
 
-async function tapName(netns: Netns, state: State, wanted: string | undefined): Promise<string> {
-  if (wanted === undefined) return freeName(state, 'tap');
+async function tapName(netns: Netns, state: State, wanted: string | undefined, prefix: string): Promise<string> {
+  if (wanted === undefined) return freeName(state, prefix);
   const there = state.link(wanted);
   if (there === undefined) return wanted;
   const { name, ifindex, mac, mtu, kind } = there;
@@ -330,7 +330,8 @@ function differencesOf({ wiring, asked: then }: PlumbRecord, now: Asked): string
   const look = (name: string, was: unknown, is: unknown): void => {
     if (is !== undefined && inspect(was) !== inspect(is)) differences.push(`${name} was ${inspect(was)}, and now is ${inspect(is)}`);
   };
-  for (const name of ['mode', 'guestMac', 'label', 'resolvConf', 'hostname', 'filters'] as const) look(name, then[name], now[name]);
+  for (const name of ['mode', 'guestMac', 'label', 'resolvConf', 'hostname', 'filters', 'macvtap'] as const)
+    look(name, then[name], now[name]);
   look('tap.name', wiring.tap.name, now.tap.name);
   for (const name of ['attach', 'persist', 'queues', 'vnetHdr', 'offload', 'owner', 'group', 'mac', 'mtu', 'ifindex'] as const) look(`tap.${name}`, then.tap[name], now.tap[name]); // prettier-ignore
   return differences;

@@ -4,7 +4,9 @@ import { PlumbError, PodtapError, TransactionError } from '../errors.js';
 import type { GuestNetwork } from '../guest/network.js';
 import { locate } from '../kernel/locate.js';
 import { type Netns, share } from '../kernel/netns.js';
-import { Tap, type TapHolder } from '../kernel/tap.js';
+import type { Macvtap } from '../kernel/macvtap.js';
+import type { Tap, TapHolder } from '../kernel/tap.js';
+import { deviceOf } from './device.js';
 import type { Problem } from '../primitive/host.js';
 import type { Images } from '../state/images.js';
 import { snapshot } from '../state/snapshot.js';
@@ -51,7 +53,7 @@ export class Plumbing implements AsyncDisposable {
   #record: PlumbRecord;
   #kept = false;
   #undone = false;
-  #tap: Tap | undefined;
+  #tap: Tap | Macvtap | undefined;
 
   /** @internal */
   constructor(netns: Netns, record: PlumbRecord, undoing: Undoing, created: boolean) {
@@ -75,15 +77,14 @@ export class Plumbing implements AsyncDisposable {
   }
 
   /** The guest's wire. Held by nobody until its descriptors are taken, or frames read or sent. */
-  get tap(): Tap {
+  get tap(): Tap | Macvtap {
     if (this.#tap === undefined || this.#tap.closed) this.#tap = this.#newTap();
     return this.#tap;
   }
 
-  #newTap(): Tap {
-    const { tap, tapMac, mtu, shape } = this.#record.wiring;
+  #newTap(): Tap | Macvtap {
     const place = { id: this.#id, use: <T>(work: (netns: Netns) => Promise<T>) => this.#with(work) };
-    return new Tap(place, { ...tap, mac: tapMac, mtu }, { name: tap.name, ...shape }, []);
+    return deviceOf(place, this.#record.wiring);
   }
 
   /**

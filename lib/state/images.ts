@@ -26,7 +26,12 @@ export class Images {
 
   /** What came later is taken up: of what both have touched, the earlier `before` is the right one. */
   add(later: Images): void {
-    for (const [key, { before, after }] of later.touched) this.touch(key, before, after);
+    for (const [key, { before, after }] of later.touched) {
+      // What was added under a prefix, and is changed now, was not there before the addition.
+      const added = !this.touched.has(key) && [...this.additions].some(([prefix, known]) => key.startsWith(prefix) && !known.includes(key));
+      if (added) this.touch(key, undefined, after === 'any' ? after : [before, ...after]);
+      else this.touch(key, before, after);
+    }
     for (const [prefix, keys] of later.additions) if (!this.additions.has(prefix)) this.additions.set(prefix, keys);
     for (const [group, keys] of later.orders) if (!this.orders.has(group)) this.orders.set(group, keys);
   }

@@ -246,7 +246,7 @@ await t.test('routes by rules and marks, and who has the address itself', { skip
 await t.test('mistakes are told', async (t) => {
   const stack = stackOf(t);
   const pod = await stack.netns();
-  const wrong = (options: object): Promise<unknown> => tracePath({ namespaces: { pod }, from: 'pod', to: '10.0.0.1', ...options } as never);
+  const wrong = (options: object): Promise<unknown> => tracePath({ namespaces: { pod }, from: 'pod', to: '10.0.0.1', ...options });
   await t.rejects(wrong({ from: 'pot' }), {
     code: 'ERR_INVALID_ARG_VALUE',
     message: "tracePath: 'from' must be one of pod; received 'pot'",
