@@ -59,7 +59,7 @@ async function look(
   options: Omit<TraceOptions, 'namespaces'>,
 ): Promise<boolean> {
   // prettier-ignore
-  const trace = await step(what, [`tracePath({ namespaces, from: '${String(options.from)}', to: '${options.to}' })`], () => tracePath({ namespaces, ...options })); // prettier-ignore
+  const trace = await step(what, [`tracePath({ namespaces, from: '${typeof options.from === 'string' ? options.from : JSON.stringify(options.from)}', to: '${options.to}' })`], () => tracePath({ namespaces, ...options })); // prettier-ignore
   print(String(trace));
   const timeout = trace.delivered ? 1000 : 200;
   const witness = await step(

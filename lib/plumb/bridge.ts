@@ -9,7 +9,6 @@ import type { Operation } from '../operation/kinds.js';
 import { keys } from '../state/resource.js';
 import { settingOf } from '../state/link.js';
 import type { State } from '../state/snapshot.js';
-import type { Address } from '../wire/address.js';
 import type { Link } from '../wire/link.js';
 import { type Datapath, type Fault, Faults, type Found, type Inlet, type PlanInput, type Planned, addressDeletions, freeName, missing, named, namedLink, seen, setOf, tapDevice, wiringEntries } from './datapath.js'; // prettier-ignore
 import { addressesOf } from './link.js';

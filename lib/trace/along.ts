@@ -79,8 +79,8 @@ function isSame(a: Packet | undefined, b: Packet | undefined): boolean {
 /** In what a frame differs from what was foretold; what was not foretold (a port from a hash) is not compared. */
 export function compareFrames(foretold: Frame, seen: Frame, where = ''): readonly string[] {
   const differences: string[] = [];
-  const compare = (what: string, a: unknown, b: unknown): void => {
-    if (a !== undefined && a !== b) differences.push(`${where}${what}: ${String(a)} foretold, ${String(b)} seen`);
+  const compare = (what: string, a: string | number | boolean | undefined, b: typeof a): void => {
+    if (a !== undefined && a !== b) differences.push(`${where}${what}: ${a} foretold, ${b} seen`);
   };
   compare('source MAC', foretold.source, seen.source);
   compare('destination MAC', foretold.destination, seen.destination);

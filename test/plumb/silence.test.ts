@@ -42,8 +42,9 @@ async function sourcesAt(netns: Netns, link: string, meanwhile: () => Promise<un
 
 for (const mode of ['bridge', 'redirect'] as const)
   await t.test(mode, { skip }, async (t) => {
-    const node = await createNode(t);
-    const pod = await node.pod(2);
+    const made = await createNode(t);
+    const { netns: node } = made;
+    const pod = await made.pod(2);
     // As a plugin may leave it, and as the kernel's default is.
     inside(pod, 'sysctl -qw net.ipv6.conf.eth0.accept_ra=2 net.ipv6.conf.default.accept_ra=2');
     const addressesOf = (): string[] => ip<{ ifname: string; addr_info: { local: string }[] }>(pod, '-6 address show').flatMap(({ ifname, addr_info }) => addr_info.map(({ local }) => `${ifname} ${local}`)); // prettier-ignore
@@ -52,7 +53,7 @@ for (const mode of ['bridge', 'redirect'] as const)
     await using fds = await net.tap.takeFds();
     await net.tap.waitAttached();
     const before = addressesOf();
-    await using wire = await openPacketSocket(node.netns, 'veth2');
+    await using wire = await openPacketSocket(node, 'veth2');
     const sources = await sourcesAt(pod, 'tap0', async () => {
       await pause(500);
       await wire.send([advertisement()]);

@@ -51,7 +51,7 @@ await t.test('encoded, and decoded again', async (t) => {
     { ...echo, vlans: [9] },
     { ...echo, packet: { ...plain, protocol: 'udp', length: 134, dontFragment: false, ports: { source: 9, destination: 8472 }, vxlan: { vni: 0xabcdef, frame: echo } } },
     { ...echo, type: 0x86dd, packet: { source: 'fd00::1', destination: 'fd00::2', ttl: 1, protocol: 'tcp', length: 60, ports: { source: 1, destination: 65535 } } },
-    { ...echo, type: 0x0806, packet: undefined as never, arp: { operation: 'reply', sender: { mac: echo.source, address: '10.0.0.1' }, target: { mac: echo.destination, address: '10.0.0.2' } } },
+    { ...echo, type: 0x0806, packet: undefined, arp: { operation: 'reply', sender: { mac: echo.source, address: '10.0.0.1' }, target: { mac: echo.destination, address: '10.0.0.2' } } },
   ]; // prettier-ignore
   for (const { packet, ...rest } of frames) {
     const frame = { ...rest, ...(packet !== undefined && { packet }) };
