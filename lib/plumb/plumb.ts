@@ -120,7 +120,7 @@ const PATIENCE = 10_000; // milliseconds
 async function plumbAlone(netns: Netns, settings: Settings, resolv: string | undefined): Promise<Plumbing> {
   const { asked, journal: where, signal } = settings;
   const journal = where === false ? undefined : await journalFor(netns, where);
-  const work = new Work(journal, { signal, label: asked.label, patience: PATIENCE });
+  const work = new Work(journal, { signal, label: asked.label, patience: PATIENCE, ofUser: false });
   let found: Plumbing | undefined;
   let applied: Applied | undefined;
   let images: Images | undefined;
