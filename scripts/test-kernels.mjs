@@ -139,7 +139,7 @@ async function pack(archive) {
 function reportOf(path, { file, status, took, at }) {
   const inner = readFileSync(`${path}.tap`, 'utf8').replace(/^TAP version 14\n/, '').replace(/^(?=.)/gm, '    '); // prettier-ignore
   if (status !== 0) console.log(readFileSync(`${path}.err`, 'utf8').trimEnd());
-  return `# Subtest: ${file}\n${inner}${status === 0 ? 'ok' : 'not ok'} ${at} - ${file} # time=${took * 1000}ms\n`;
+  return `# Subtest: ${file}\n${inner}${status === 0 ? 'ok' : 'not ok'} ${at} - ${file} # time=${took * 1000}ms\n# \n`;
 }
 
 /**

@@ -57,10 +57,9 @@ export async function runGuest(tap: TapDevice, settings: GuestOptions | GuestNet
     // The address that the card makes for itself would be tentative for a second, in which nothing can be sent from it.
     if (isIpv6) await setSysctl(netns, 'net.ipv6.conf.default.accept_dad', 0);
     const card = await createTap(netns, 'eth0', { mac: network.mac, mtu: network.mtu });
-    wires.push(
-      carry(tap, card, pulled.signal),
-      carry(card, tap, pulled.signal).finally(() => card.close()),
-    );
+    const both = [carry(tap, card, pulled.signal), carry(card, tap, pulled.signal)];
+    // Not when the first of them ends: the other may be about to send.
+    wires.push(...both, Promise.allSettled(both).then(() => card.close()));
     await configure(netns, network);
   } catch (error) {
     await close();
