@@ -343,6 +343,7 @@ function touchLink({ link, change }: LinkSet, on: Touching): void {
   if (mac !== undefined || arp !== undefined) on.mayGo('neighbor', (one) => one.link === index);
   if (mac !== undefined && now?.master !== undefined) on.mayChange(keys.setting(now.master, 'mac'));
   if (up === false) on.mayLose(index, 'down');
+  if (up !== undefined) on.mayChange(keys.setting(index, 'ipv6Mtu'));
   if (mtu !== undefined && now !== undefined) {
     if (mtu < LEAST_IPV6_MTU && now.mtu >= LEAST_IPV6_MTU && now.inet6 !== undefined)
       on.refuse(`an MTU of ${mtu} for '${now.name}'`, `below ${LEAST_IPV6_MTU} the kernel forgets its IPv6 with all its settings`);

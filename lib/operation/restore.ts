@@ -1,6 +1,6 @@
 // From a difference to the operations that make it good, in an order that works. What the kernel does by itself on the way (routes
 // that come with an address) is seen when the state is read again: whoever restores calls this until nothing is left to do.
-import { addressGroup, addressRequest, temporaryForm, usableAtOnce } from '../state/address.js';
+import { addressGroup, addressRequest, isTentative, temporaryForm, usableAtOnce } from '../state/address.js';
 import type { Setting } from '../state/link.js';
 import { type Resource, kindOfKey, keys, linkOfKey } from '../state/resource.js';
 import { devicesOf, routeRequest } from '../state/route.js';
@@ -32,7 +32,7 @@ export class Target {
 
   constructor(start: State, wants: ReadonlyMap<string, Value>, orders: ReadonlyMap<string, readonly string[]>) {
     this.#start = start;
-    this.#wants = wants;
+    this.#wants = wants = new Map([...followers(start, wants), ...wants]);
     const leaving = new Set(
       [...wants].flatMap(([key, value]) => (value === undefined && kindOfKey(key) === 'address' ? [linkOfKey(key)] : [])),
     );
@@ -122,7 +122,7 @@ export class Target {
     for (const { group, have, want } of this.#unlike('address', state)) {
       const wide = isNewestFirst(group);
       const [is, shall] = wide ? [[...have].reverse(), [...want].reverse()] : [have, want];
-      const start = firstUnlike(is, shall, wide ? byKey : likeIpv4);
+      const start = firstUnlike(is, shall, wide ? (a, b) => byKey(a, b) && !this.#isHeldBack(a) : likeIpv4);
       // Secondaries stand behind their primary, which would take them with it.
       for (const { link, value } of is.slice(start).reverse()) {
         const { address, peer } = value as unknown as Address;
@@ -282,8 +282,14 @@ export class Target {
       const [is, shall] = [have.get(group) ?? [], want.get(group) ?? []];
       if (is.length !== shall.length || is.some(({ key, value }, index) => key !== shall[index]!.key || !same(value, shall[index]!.value)))
         unlike.push({ group, have: is, want: shall });
+      else if (is.some((one) => this.#isHeldBack(one))) unlike.push({ group, have: is, want: shall });
     }
     return unlike;
+  }
+
+  /** The kernel has made it by itself, as it does when IPv6 comes back, and tries it first: no route comes from it until then. */
+  #isHeldBack({ kind, key, read }: Resource): boolean {
+    return kind === 'address' && this.#wants.get(key) !== undefined && isTentative(read);
   }
 
   /** What others have added since we began is no concern of ours; but what the kernel has made for an address that we put back is. */
@@ -312,6 +318,24 @@ interface Changed {
   readonly is: Value;
   /** As the kernel tells it. */
   readonly read: object | undefined;
+}
+
+/**
+ * What is as it shall be, and is changed by what comes back: net.ipv6.conf.<name>.mtu follows the interface's MTU when that is set, and when
+ * the interface or its IPv6 comes up (addrconf_notify()); some sysctls of every interface follow those of all.
+ */
+function followers(start: State, wants: ReadonlyMap<string, Value>): Map<string, Value> {
+  const found = new Map<string, Value>();
+  const sysctls = [...wants.keys()].filter((key) => kindOfKey(key) === 'sysctl');
+  const isIpv6 = sysctls.some((key) => key.endsWith('.disable_ipv6'));
+  if (sysctls.length > 0) for (const { kind, key, value } of start.resources.values()) if (kind === 'sysctl') found.set(key, value);
+  for (const index of start.links.keys()) {
+    if (!isIpv6 && !['mtu', 'up'].some((name) => wants.has(keys.setting(index, name)))) continue;
+    const key = keys.setting(index, 'ipv6Mtu');
+    const value = start.get(key);
+    if (value !== undefined) found.set(key, value);
+  }
+  return found;
 }
 
 /** Those that are not listed in a table: `State.get` knows them. */

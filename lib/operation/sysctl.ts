@@ -19,7 +19,11 @@ export const sysctlSet: OperationKind<SysctlSet> = {
   touches: ({ key, value }, on) => {
     on.will(keys.sysctl(key), value, value.trim());
     for (const other of alsoSet(key, [...on.state.links.values()])) on.mayChange(keys.sysctl(other));
-    if (touchesIpv6(key)) for (const { ifindex } of linksOf(key, on)) on.mayLose(ifindex, 'ipv6');
+    if (!touchesIpv6(key)) return;
+    for (const { ifindex } of linksOf(key, on)) {
+      on.mayLose(ifindex, 'ipv6');
+      on.mayChange(keys.setting(ifindex, 'ipv6Mtu'));
+    }
   },
   sysctls: ({ key }, links) => [key, ...alsoSet(key, links)],
   command: ({ key, value }) => words('sysctl', '-w', `${key}=${value}`),

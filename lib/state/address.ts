@@ -57,6 +57,12 @@ export function usableAtOnce(address: Address): Address {
   return { ...address, flags: ['nodad', ...(address.flags ?? []).filter((flag) => flag !== 'optimistic')] };
 }
 
+/** Duplicate address detection is under way: an address that is put back has none. */
+export function isTentative(read: object | undefined): boolean {
+  const { flags = [] } = (read ?? {}) as Partial<Address>;
+  return flags.includes('tentative') && !flags.includes('nodad');
+}
+
 /** How an address stands there between being put back and being made what it was. */
 export function temporaryForm(value: Value): Value {
   return usableAtOnce(value as unknown as Address) as unknown as Value;

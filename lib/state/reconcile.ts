@@ -1,8 +1,12 @@
 // Getting back: from what was, what we made of it and what is there now, to what shall be there. Somebody else's changes stay.
-import { temporaryForm } from './address.js';
+import { isTentative, temporaryForm } from './address.js';
 import { type Image, type Images } from './images.js';
 import { type existence } from './link.js';
+import { parsePrefix } from '../wire/prefix.js';
+import type { Route } from '../wire/route.js';
+import { parseIp } from '../wire/text.js';
 import { keys, kindOfKey, linkOfKey } from './resource.js';
+import { devicesOf, isIpv6 } from './route.js';
 import type { State } from './snapshot.js';
 import { type Value, canonical, same } from './value.js';
 
@@ -36,7 +40,8 @@ export function reconcile(images: Images, state: State): Reconciled {
       lost.add(index);
       continue;
     }
-    if (same(now, image.before)) continue;
+    if (same(now, image.before) && !(now !== undefined && isTentative(state.resources.get(key)?.read))) continue;
+    if (isOfOurs(key, image, images, state)) continue;
     // It was no port. Now it is another bridge's, whose business its settings as one are: that it is, is told of `master`.
     if (isOfPort(key) && image.before === undefined) continue;
     const { src } = (kindOfKey(key) === 'route' ? (image.before ?? {}) : {}) as { src?: string };
@@ -65,6 +70,37 @@ function lostSources(images: Images, state: State): ReadonlySet<string> {
     if (kindOfKey(key) === 'address' && before !== undefined && !state.links.has(linkOfKey(key)!)) found.add(bare(before));
   for (const { kind, value } of state.resources.values()) if (kind === 'address') found.delete(bare(value));
   return found;
+}
+
+/** A route of the kernel's that was met after an address was added, with which it came: it goes with it. */
+function isOfOurs(key: string, { before }: Image, images: Images, state: State): boolean {
+  if (kindOfKey(key) !== 'route' || (before as unknown as Route | undefined)?.protocol !== 'kernel') return false;
+  const route = before as unknown as Route;
+  const links = devicesOf(route);
+  const explains = (address: string): boolean => {
+    const [own = ''] = address.split('/');
+    return isIpv6(route) ? own.includes(':') && isWithin(own, route.dst) : route.src === own;
+  };
+  // By the keys: what becomes of one that is added is not known beforehand.
+  const isItsAddress = (one: string): boolean =>
+    kindOfKey(one) === 'address' &&
+    links.includes(linkOfKey(one)) &&
+    explains(
+      one
+        .split('/')
+        .slice(2)
+        .join('/')
+        .replace(/ peer .*/, ''),
+    );
+  const touched = [...images.touched].filter(([one]) => isItsAddress(one));
+  if (touched.length === 0 || touched.some(([, image]) => image.before !== undefined)) return false;
+  return ![...state.resources.keys()].some((one) => isItsAddress(one) && !images.touched.has(one));
+}
+
+function isWithin(address: string, prefix: string): boolean {
+  const { address: network = '::', length } = parsePrefix(prefix);
+  const bits = (text: string): string => [...(parseIp(text) ?? [])].map((byte) => byte.toString(2).padStart(8, '0')).join('');
+  return bits(address).slice(0, length) === bits(network).slice(0, length);
 }
 
 /** Of an interface, those that podtap has not made: they would go with their qdisc. */

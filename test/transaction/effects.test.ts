@@ -1,0 +1,77 @@
+// What the kernel changes besides, when something is changed and when it is changed back: after a body that throws all is as it was.
+import t from 'tap';
+import {
+  type Netns,
+  type Transaction,
+  addAddress,
+  createVeth,
+  flushAddresses,
+  listAddresses,
+  setLink,
+  setSysctl,
+  transaction,
+} from 'podtap';
+import { compare, dump } from '../oracle/dump.js';
+import { fresh, inside } from '../support/inside.js';
+
+type Test = Parameters<typeof fresh>[0];
+
+/** eth0 and eth1, up, without link-local addresses unless it is said otherwise. */
+async function pod(t: Test, mode: 'none' | 'eui64' = 'none'): Promise<Netns> {
+  const netns = await fresh(t);
+  await createVeth(netns, 'eth0', { up: true, addrGenMode: mode, peer: { name: 'eth1' } });
+  await setLink(netns, 'eth1', { up: true, addrGenMode: 'none' });
+  return netns;
+}
+
+async function undone(t: Test, netns: Netns, body: (tx: Transaction) => Promise<unknown>): Promise<void> {
+  const enough = new Error('enough');
+  const before = await dump(netns);
+  // prettier-ignore
+  await t.rejects(transaction(netns, async (tx) => { await body(tx); throw enough; }, { journal: false }), enough);
+  t.strictSame(compare(before, await dump(netns)), []);
+}
+
+await t.test('the IPv6 MTU follows the interface when it, or its IPv6, comes up', async (t) => {
+  const netns = await pod(t);
+  inside(netns, 'sysctl -qw net.ipv6.conf.eth0.mtu=1280 net.ipv6.conf.eth1.mtu=1300');
+  await undone(t, netns, (tx) => setLink(tx, 'eth0', { up: false }));
+  await undone(t, netns, (tx) => setSysctl(tx, 'net.ipv6.conf.eth0.disable_ipv6', '1'));
+  await undone(t, netns, (tx) => setSysctl(tx, 'net.ipv6.conf.all.disable_ipv6', '1'));
+  await undone(t, netns, async (tx) => (await setLink(tx, 'eth0', { up: false }), await setLink(tx, 'eth0', { up: true })));
+});
+
+await t.test('what is set for all takes along those that were set by themselves', async (t) => {
+  const netns = await pod(t);
+  inside(netns, 'sysctl -qw net.ipv4.conf.eth0.forwarding=1 net.ipv6.conf.eth1.forwarding=1');
+  await undone(t, netns, (tx) => setSysctl(tx, 'net.ipv4.conf.all.forwarding', '1'));
+  await undone(t, netns, (tx) => setSysctl(tx, 'net.ipv4.ip_forward', '1'));
+  await undone(t, netns, (tx) => setSysctl(tx, 'net.ipv6.conf.all.forwarding', '1'));
+});
+
+await t.test('a link-local address that the kernel makes again, and tries first', async (t) => {
+  for (const optimistic of [0, 1]) {
+    const netns = await pod(t, 'eui64');
+    inside(netns, `sysctl -qw net.ipv6.conf.eth0.dad_transmits=9 net.ipv6.conf.eth0.optimistic_dad=${optimistic}`);
+    const [own = ''] = (await listAddresses(netns, { link: 'eth0', family: 'ipv6' })).map(({ address }) => address);
+    // As it is once it was tried.
+    inside(netns, `ip -6 addr flush dev eth0; ip addr add ${own} dev eth0 nodad; ip addr replace ${own} dev eth0`);
+    inside(netns, 'ip -6 route add fd21::/64 via fe80::1 dev eth0');
+    await undone(t, netns, (tx) => setSysctl(tx, 'net.ipv6.conf.eth0.disable_ipv6', '1'));
+  }
+});
+
+await t.test('routes of the kernel that came with an address go with it', async (t) => {
+  const netns = await pod(t);
+  inside(netns, 'ip addr add 10.6.0.1/24 dev eth0; ip addr add fd06::1/64 dev eth0 nodad');
+  for (const [address, family] of [
+    ['10.5.0.1/24', 'ipv4'],
+    ['10.6.0.2/24', 'ipv4'],
+    ['fd05::1/64', 'ipv6'],
+    ['fd06::2/64', 'ipv6'],
+  ] as const)
+    await undone(t, netns, async (tx) => {
+      await addAddress(tx, 'eth0', { address, ...(family === 'ipv6' && { flags: ['nodad'] }) });
+      await flushAddresses(tx, 'eth0', { family });
+    });
+});
