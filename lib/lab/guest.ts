@@ -59,7 +59,10 @@ export async function runGuest(tap: TapDevice, settings: GuestOptions | GuestNet
     const card = await createTap(netns, 'eth0', { mac: network.mac, mtu: network.mtu });
     const both = [carry(tap, card, pulled.signal), carry(card, tap, pulled.signal)];
     // Not when the first of them ends: the other may be about to send.
-    wires.push(...both, Promise.allSettled(both).then(() => card.close()));
+    wires.push(
+      ...both,
+      Promise.allSettled(both).then(() => card.close()),
+    );
     await configure(netns, network);
   } catch (error) {
     await close();

@@ -117,7 +117,8 @@ export async function withMachine<T>(act: (namespaces: Readonly<Record<string, N
     for (const { path, pids } of await Netns.list()) {
       const name = path?.split('/').at(-1) ?? `pid ${pids[0]}`;
       const one = await Netns.open(path ?? { pid: pids[0]! }).catch((error: unknown) => {
-        if (error instanceof PodtapError) return undefined; // gone meanwhile, or not ours to enter
+        // Gone meanwhile, or not ours to enter; of a name also: the file is there, and nothing is mounted on it (any more).
+        if (error instanceof PodtapError || (error as { code?: unknown }).code === 'ERR_INVALID_ARG_VALUE') return undefined;
         throw error;
       });
       if (one !== undefined) opened[name] = one;
