@@ -1,6 +1,7 @@
 // What becomes of a plumbing, from what the kernel tells of its namespace.
 import type { GuestNetwork } from '../guest/network.js';
 import type { Netns } from '../kernel/netns.js';
+import { joined } from '../signal.js';
 import { type Change, subscribe } from '../kernel/watch.js';
 import { RT_TABLE_MAIN } from '../wire/constants.js';
 import type { Problem } from '../primitive/host.js';
@@ -27,8 +28,8 @@ export async function* eventsOf(
 ): AsyncGenerator<PlumbingEvent, void, undefined> {
   const { wiring } = record;
   const stop = new AbortController();
-  const either = signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]);
-  const subscription = await subscribe(netns, ['link', 'address', 'neighbor', 'route', 'filter'], { signal: either });
+  const either = joined([stop.signal, signal]);
+  const subscription = await subscribe(netns, ['link', 'address', 'neighbor', 'route', 'filter'], { signal: either.signal });
   const changes = subscription.changes[Symbol.asyncIterator]();
   let guest = record.guest;
   let attached: boolean | undefined;
@@ -72,6 +73,7 @@ export async function* eventsOf(
       }
     }
   } finally {
+    either.release();
     // What is still waited for would keep this from its end until something changes.
     next.catch(() => undefined);
     stop.abort();
