@@ -51,7 +51,8 @@ async function startLinux(pod: Netns, { guest }: Plumbing): Promise<Talker> {
 }
 
 async function startNamespace({ tap, guest }: Plumbing): Promise<Talker> {
-  const { netns, close } = await runGuest(tap, guest);
+  const running = await runGuest(tap, guest);
+  const { netns } = running;
   const blob = randomBytes(BYTES);
   const server = http.createServer((_, response) => response.end(blob));
   const sum = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
@@ -76,7 +77,7 @@ async function startNamespace({ tap, guest }: Plumbing): Promise<Talker> {
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();
-      await close();
+      await running.close();
     },
   };
 }

@@ -1,5 +1,5 @@
 // The networks of the scenes, without their words: for scenes 9 and 10, the pictures and the tests.
-import { Netns, addAddress, addRoute, createBridge, createVeth, setNeighbor, setSysctl } from 'podtap';
+import { type Link, Netns, addAddress, addRoute, createBridge, createVeth, listLinks, setNeighbor, setSysctl } from 'podtap';
 import { type Overlay, joinOverlay, nodeList } from 'podtap/overlay';
 import { createLab } from 'podtap/lab';
 
@@ -26,6 +26,20 @@ export const POD_MAC = '02:00:00:bb:bb:b1';
 export const ROUTER_MAC = '02:00:00:cc:cc:c1';
 export const GATEWAY = '169.254.1.1';
 
+/**
+ * Until every wire carries: the kernel may take a second to notice that one was plugged in (linkwatch), and a bridge sends nothing to a
+ * port before that. For three seconds at most: a TAP that nobody holds never does.
+ */
+export async function settled(namespaces: Readonly<Record<string, Netns>>): Promise<void> {
+  const forwards = ({ up, operstate, portKind, port }: Link): boolean =>
+    !up || (operstate !== 'DOWN' && operstate !== 'LOWERLAYERDOWN' && (portKind !== 'bridge' || (port as { state?: string }).state === 'forwarding')); // prettier-ignore
+  for (const deadline = Date.now() + 3000; Date.now() < deadline;) {
+    const links = await Promise.all(Object.values(namespaces).map((netns) => listLinks(netns)));
+    if (links.flat().every((link) => forwards(link))) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
 /** Scene 1: two pods in one subnet on the node's bridge. */
 export async function createSlash16(stack: Stack): Promise<{ node: Netns; client: Netns; pod: Netns }> {
   const [node, client, pod] = [await stack.netns(), await stack.netns(), await stack.netns()];
@@ -38,6 +52,7 @@ export async function createSlash16(stack: Stack): Promise<{ node: Netns; client
     await createVeth(node, name, { master: 'k8s_br0', up: true, peer: { scope, name: 'eth0', mac, addresses: [address], up: true } });
     await addRoute(scope, { dst: 'default', via: '172.17.0.1' });
   }
+  await settled({ node, client, pod });
   return { node, client, pod };
 }
 
@@ -70,6 +85,7 @@ export async function createSlash32(stack: Stack): Promise<{ node: Netns; client
   ] as const)
     await setSysctl(node, `net.ipv4.${key}`, value);
   await setNeighbor(node, 'k8s_br0', { address: '172.17.0.5', mac: POD_MAC });
+  await settled({ node, client, pod, server });
   return { node, client, pod, server };
 }
 
@@ -113,5 +129,6 @@ export async function createNodes(stack: Stack): Promise<Nodes> {
   };
   const pod1 = await pod(vm02, '10.244.1.3/24', '10.244.1.1');
   const pod2 = await pod(vm03, '10.244.3.3/24', '10.244.3.1');
+  await settled({ vm02, vm03, router, pod1, pod2 });
   return { vm02, vm03, router, pod1, pod2, overlays };
 }

@@ -8,7 +8,7 @@ import { runGuest } from 'podtap/lab';
 import { topology } from 'podtap/topology';
 import { drawSvg } from 'podtap/topology/svg';
 import { tracePath } from 'podtap/trace';
-import { Stack, VTEP1, VTEP3, createNodes, createSlash16, createSlash32 } from './labs.js';
+import { Stack, VTEP1, VTEP3, createNodes, createSlash16, createSlash32, settled } from './labs.js';
 
 /** As the documents write them; those that the kernel made are others in each run, and are left out. */
 export function told(mac: string): string | undefined {
@@ -61,8 +61,9 @@ async function withGuest(
   guestMac: 'clone' | 'random',
 ): Promise<{ guests: Record<string, { namespace: string; network: Awaited<ReturnType<typeof plumb>>['guest'] }> }> {
   // prettier-ignore
-  const net = stack.use(await plumb(pod, { link: 'eth0', tap: 'tap100', guestMac, label: 'pictures' }));
+  const net = stack.use(await plumb(pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', guestMac, label: 'pictures' }));
   stack.use(await runGuest(net.tap, net.guest));
+  await settled({ pod });
   return { guests: { unikernel: { namespace: 'pod', network: net.guest } } };
 }
 

@@ -23,10 +23,10 @@ async function plumbed(): Promise<void> {
   print(String(before));
   mustHold("each eth0 is a wire's end", before.edges.filter(({ kind }) => kind === 'veth').length === 2);
 
-  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', label: 'scene/10' }));
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'scene/10' }));
   stack.use(await runGuest(net.tap, net.guest));
   const guests = { unikernel: { namespace: 'pod', network: net.guest } };
-  const after = await step('The same with a guest behind tap100', ["plumb(pod, { link: 'eth0', tap: 'tap100' })"], () =>
+  const after = await step('The same with a guest behind tap100', ["plumb(pod, { link: 'eth0', tap: 'tap100', mode: 'bridge' })"], () =>
     topology(namespaces, { guests }),
   );
   print(String(after));

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { type Netns, plumb } from 'podtap';
 import { ping, runGuest } from 'podtap/lab';
 import { type TraceOptions, captureAlong, tellFrame, tracePath, writeCaptures } from 'podtap/trace';
-import { Stack, createNodes, createSlash16, createSlash32 } from './labs.js';
+import { Stack, createNodes, createSlash16, createSlash32, settled } from './labs.js';
 import { mustHold, print, show, step, title } from './stage.js';
 
 title('Scene 9: a closer look at the packet path');
@@ -17,6 +17,7 @@ const folder = mkdtempSync(join(tmpdir(), 'podtap-'));
 try {
   await sceneOne();
   await scenesThreeAndFour();
+  await sceneFive();
   await sceneEight();
 } finally {
   rmSync(folder, { recursive: true });
@@ -45,6 +46,17 @@ async function scenesThreeAndFour(): Promise<void> {
   }
 }
 
+async function sceneFive(): Promise<void> {
+  await using stack = new Stack();
+  const namespaces = await createSlash32(stack);
+  const guests = await withGuest(stack, namespaces.pod, 'clone', 'redirect');
+  await look('Scene 5: the /32 with a redirect in the place of the bridge', namespaces, namespaces.client, {
+    guests,
+    from: 'client',
+    to: '172.17.0.5',
+  });
+}
+
 async function sceneEight(): Promise<void> {
   await using stack = new Stack();
   const { overlays: _, ...namespaces } = await createNodes(stack);
@@ -56,10 +68,11 @@ async function look(
   what: string,
   namespaces: Readonly<Record<string, Netns>>,
   sender: Netns,
-  options: Omit<TraceOptions, 'namespaces'>,
+  options: Omit<TraceOptions, 'namespaces' | 'from'> & { readonly from: string },
 ): Promise<boolean> {
   // prettier-ignore
-  const trace = await step(what, [`tracePath({ namespaces, from: '${String(options.from)}', to: '${options.to}' })`], () => tracePath({ namespaces, ...options })); // prettier-ignore
+  await settled(namespaces);
+  const trace = await step(what, [`tracePath({ namespaces, from: '${options.from}', to: '${options.to}' })`], () => tracePath({ namespaces, ...options })); // prettier-ignore
   print(String(trace));
   const timeout = trace.delivered ? 1000 : 200;
   const witness = await step(
@@ -83,8 +96,13 @@ async function look(
   return trace.delivered;
 }
 
-async function withGuest(stack: Stack, pod: Netns, guestMac: 'clone' | 'random'): Promise<NonNullable<TraceOptions['guests']>> {
-  const net = stack.use(await plumb(pod, { link: 'eth0', tap: 'tap100', guestMac, label: 'scene/9' }));
+async function withGuest(
+  stack: Stack,
+  pod: Netns,
+  guestMac: 'clone' | 'random',
+  mode: 'bridge' | 'redirect' = 'bridge',
+): Promise<NonNullable<TraceOptions['guests']>> {
+  const net = stack.use(await plumb(pod, { link: 'eth0', tap: 'tap100', mode, guestMac, label: 'scene/9' }));
   stack.use(await runGuest(net.tap, net.guest));
   return { unikernel: { namespace: 'pod', network: net.guest } };
 }

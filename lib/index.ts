@@ -53,6 +53,7 @@ export { type TapOptions, createTap, openTap } from './primitive/tap.js';
 export { type KernelEvent, type WatchOptions, watch } from './primitive/watch.js';
 export type { PlumbingEvent } from './plumb/events.js';
 export { type InspectedPlumbing, type Inspection, inspect } from './plumb/inspect.js';
+export type { Picked } from './plumb/auto.js';
 export type { Mode, PlumbOptions, Vmm } from './plumb/options.js';
 export { type Plan, planPlumbing, plumb } from './plumb/plumb.js';
 export { type Plumbing, type Verification } from './plumb/plumbing.js';

@@ -18,10 +18,12 @@ await main(async () => {
     console.error(`usage: npm run scene <number>\n${known.join('\n')}`);
     return 2;
   }
-  const child = spawn(
-    process.execPath,
-    ['--enable-source-maps', '--import', pathToFileURL(join(root, 'dist/bundle/unprivileged.js')).href, join(folder, scene), ...rest],
-    { stdio: 'inherit' },
-  );
+  const program = ['--enable-source-maps', join(folder, scene), ...rest];
+  // A macvtap's character device is opened by root of the machine alone: in a namespace of its own, but of no user namespace.
+  const child = scene.includes('macvtap')
+    ? spawn('unshare', ['--net', process.execPath, ...program], { stdio: 'inherit' })
+    : spawn(process.execPath, ['--import', pathToFileURL(join(root, 'dist/bundle/unprivileged.js')).href, ...program], {
+        stdio: 'inherit',
+      });
   return await new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1)));
 });

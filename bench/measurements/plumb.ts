@@ -2,12 +2,11 @@
 // podtap's alone) and its reading back. Each pod is a namespace of its own, and each contender gets fresh ones.
 import { closeSync, openSync, readSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Netns, addRoute, createVeth, plumb } from 'podtap';
+import { type Netns, plumb } from 'podtap';
 import { type Bench, type Contender, type Measurement, PODTAP, median, quantile, timed } from '../measurement.js';
+import { SETTLE_MILLISECONDS, createPod, deletePods } from '../pods.js';
 
 const GROUP = 89;
-/** The kernel takes namespaces down behind one's back, and holds RTNL for it. */
-const SETTLE_MILLISECONDS = 2000;
 const AT_ONCE = 200;
 
 export const plumbMeasurements: readonly Measurement[] = [
@@ -22,7 +21,7 @@ export const plumbMeasurements: readonly Measurement[] = [
       const pods: Netns[] = [];
       const take = async (): Promise<Netns[]> => {
         const own: Netns[] = [];
-        for (let count = 0; count < each * (bench.rounds + 1); count++) own.push(await createPod(bench, pods.length + own.length));
+        for (let count = 0; count < each * (bench.rounds + 1); count++) own.push(await createPod(bench, pods.length + own.length, GROUP));
         pods.push(...own);
         return own;
       };
@@ -42,13 +41,14 @@ export const plumbMeasurements: readonly Measurement[] = [
       const pods: Netns[] = [];
       const take = async (): Promise<Netns[]> => {
         const own: Netns[] = [];
-        for (let count = 0; count < AT_ONCE; count++) own.push(await createPod(bench, pods.length + own.length));
+        for (let count = 0; count < AT_ONCE; count++) own.push(await createPod(bench, pods.length + own.length, GROUP));
         pods.push(...own);
         return own;
       };
       const rounds = { C: [] as Netns[][], podtap: [] as Netns[][] };
       const count = bench.quick ? 1 : 2;
-      for (let round = 0; round < count; round++) {
+      // One more, where a round is run to warm up.
+      for (let round = 0; round <= count; round++) {
         rounds.C.push(await take());
         rounds.podtap.push(await take());
       }
@@ -85,7 +85,7 @@ export const plumbMeasurements: readonly Measurement[] = [
     ],
     prepare: async (bench) => {
       const pods: Netns[] = [];
-      for (let count = 0; count < AT_ONCE; count++) pods.push(await createPod(bench, count));
+      for (let count = 0; count < AT_ONCE; count++) pods.push(await createPod(bench, count, GROUP));
       await delay(SETTLE_MILLISECONDS / 2);
       const atOnce = async (): Promise<void> => {
         const all = await Promise.all(pods.map((pod) => plumb(pod)));
@@ -130,17 +130,6 @@ function processorTime(schedstat: number): number {
   return parseInt(text.toString('latin1', 0, readSync(schedstat, text, 0, text.length, 0)));
 }
 
-async function createPod({ netns }: Bench, number: number): Promise<Netns> {
-  const pod = await Netns.create();
-  await createVeth(netns, `h${number}`, {
-    group: GROUP,
-    up: true,
-    peer: { scope: pod, name: 'eth0', up: true, addresses: ['10.1.0.2/24'] },
-  });
-  await addRoute(pod, { dst: 'default', via: '10.1.0.1' });
-  return pod;
-}
-
 /** The medians of two figures. */
 async function medians(pods: readonly Netns[], measure: (pod: Netns) => Promise<readonly [number, number]>): Promise<readonly number[]> {
   const samples: (readonly [number, number])[] = [];
@@ -163,7 +152,5 @@ async function byPodtap(pod: Netns): Promise<readonly [number, number]> {
 
 async function restore(bench: Bench, pods: readonly Netns[]): Promise<void> {
   await bench.floor.ask(`enter ${bench.netns.path}`);
-  await bench.floor.ask(`fill-links ${GROUP} 0`);
-  for (const pod of pods) await pod.close();
-  await delay(SETTLE_MILLISECONDS);
+  await deletePods(bench, pods, GROUP);
 }

@@ -1,14 +1,12 @@
 // What a pod gets, by the primitives in sequence: eth0 read, a TAP, the address taken off, a bridge, another MAC. Each pod is a
 // namespace of its own, and each contender gets fresh ones. Entering it is not counted.
-import { setTimeout as delay } from 'node:timers/promises';
-import { Netns, addRoute, bridgeEnslave, cloneMac, createTap, createVeth, deleteAddress, readAddr } from 'podtap';
-import { type Bench, type Contender, type Measurement, PODTAP, median, timed } from '../measurement.js';
+import { type Netns, bridgeEnslave, cloneMac, createTap, deleteAddress, readAddr } from 'podtap';
+import { type Contender, type Measurement, PODTAP, median, timed } from '../measurement.js';
+import { createPod, deletePods } from '../pods.js';
 import { ipBatch, ipScript } from '../program.js';
 import type { Worker } from '../worker.js';
 
 const GROUP = 88;
-/** The kernel takes namespaces down behind one's back, and holds RTNL for it. */
-const SETTLE_MILLISECONDS = 2000;
 
 export const podMeasurement: Measurement = {
   name: 'pod',
@@ -27,7 +25,7 @@ export const podMeasurement: Measurement = {
     const contenders: Contender[] = [];
     for (const { name, plumb } of competing) {
       const own: Netns[] = [];
-      for (let count = 0; count < each * (bench.rounds + 1); count++) own.push(await createPod(bench, pods.length + own.length));
+      for (let count = 0; count < each * (bench.rounds + 1); count++) own.push(await createPod(bench, pods.length + own.length, GROUP));
       pods.push(...own);
       contenders.push({
         name,
@@ -42,24 +40,11 @@ export const podMeasurement: Measurement = {
       contenders,
       restore: async () => {
         for (const worker of [bench.floor, ...bench.peers.map((peer) => peer.worker)]) await worker.ask(`enter ${bench.netns.path}`);
-        await bench.floor.ask(`fill-links ${GROUP} 0`);
-        for (const pod of pods) await pod.close();
-        await delay(SETTLE_MILLISECONDS);
+        await deletePods(bench, pods, GROUP);
       },
     };
   },
 };
-
-async function createPod({ netns }: Bench, number: number): Promise<Netns> {
-  const pod = await Netns.create();
-  await createVeth(netns, `h${number}`, {
-    group: GROUP,
-    up: true,
-    peer: { scope: pod, name: 'eth0', up: true, addresses: ['10.1.0.2/24'] },
-  });
-  await addRoute(pod, { dst: 'default', via: '10.1.0.1' });
-  return pod;
-}
 
 async function plumb(pod: Netns): Promise<number> {
   return timed(async () => {

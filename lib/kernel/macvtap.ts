@@ -1,20 +1,23 @@
 // A macvtap: an interface on another one, whose wire is a character device with a number of its own.
 import { readdir, readlink, stat } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { check } from '../check.js';
 import { PodtapError, UnsupportedError } from '../errors.js';
 import { type Descriptor, type DeviceNumber, type SystemFailure, native } from '../native.js';
 import { errnoCode } from '../wire/errno.js';
-import { TapDevice, type TapPlace, type TapShape, closeTun, tunSpec } from './device.js';
+import { TapDevice, type TapPlace, type TapShape, closeTun, signalOption, tunSpec } from './device.js';
 import { pass } from './gate.js';
 import { type Scope, attachment } from './netns.js';
 import { system } from './system.js';
+
+const POLL_MILLISECONDS = 250;
 
 /**
  * A macvtap, held by its descriptors: there is no name by which a monitor could open it. Holds none until one is needed; the interface
  * stays when all are closed.
  */
 export class Macvtap extends TapDevice {
-  /** Of its character device, for a device cgroup or a node of one's own: `mknod PATH c MAJOR MINOR`. */
-  readonly device: DeviceNumber;
+  #number: DeviceNumber | (() => Promise<DeviceNumber>);
   readonly #place: TapPlace;
   readonly #shape: TapShape;
 
@@ -23,12 +26,38 @@ export class Macvtap extends TapDevice {
     place: TapPlace,
     link: { readonly ifindex: number; readonly mac: string; readonly mtu: number },
     shape: TapShape,
-    device: DeviceNumber,
+    device: DeviceNumber | (() => Promise<DeviceNumber>),
   ) {
     super(link, shape, [], 'macvtap');
     this.#place = place;
     this.#shape = shape;
-    this.device = device;
+    this.#number = device;
+  }
+
+  /** Of its character device, for a device cgroup or a node of one's own: `mknod PATH c MAJOR MINOR`. Of one that has not been looked for yet: 0:0; see `findDevice`. */
+  get device(): DeviceNumber {
+    return typeof this.#number === 'function' ? { major: 0, minor: 0 } : this.#number;
+  }
+
+  /** Looks for it, where that was not done. @throws PodtapError ENODEV, EPERM */
+  async findDevice(): Promise<DeviceNumber> {
+    if (typeof this.#number === 'function') this.#number = await this.#number();
+    return this.#number;
+  }
+
+  /** Resolves when somebody has a queue of it open: the kernel tells nobody, so it is asked again and again. */
+  async waitAttached(settings: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    await this.#waitHolders(true, settings, 'waitAttached');
+  }
+
+  /** Resolves when nobody has it open any more. */
+  async waitDetached(settings: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    await this.#waitHolders(false, settings, 'waitDetached');
+  }
+
+  async #waitHolders(held: boolean, settings: { readonly signal?: AbortSignal }, where: string): Promise<void> {
+    const { signal } = check(signalOption, settings, where);
+    while ((await this.holders()).length > 0 !== held) await delay(POLL_MILLISECONDS, undefined, { signal });
   }
 
   protected override async openQueues(): Promise<readonly Descriptor[]> {
@@ -46,13 +75,14 @@ export class Macvtap extends TapDevice {
   /** Its number is the device's own, on the whole machine: what has it open is a queue. */
   protected override async queuesOf(pid: number): Promise<number> {
     let queues = 0;
+    const device = await this.findDevice();
     for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
       const path = `/proc/${pid}/fd/${fd}`;
       const target = await readlink(path).catch(() => '');
       // Not every file: one on a network that is gone would keep who asks.
       if (!/tap[^/]*$/.test(target)) continue;
       const status = await stat(path).catch(() => undefined);
-      if (status?.isCharacterDevice() === true && status.rdev === encodeDevice(this.device)) queues++;
+      if (status?.isCharacterDevice() === true && status.rdev === encodeDevice(device)) queues++;
     }
     return queues;
   }

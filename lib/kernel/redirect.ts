@@ -13,7 +13,11 @@ import {
   indexKey,
   redirectCounters,
 } from '../wire/bpf/redirect.js';
-import { type BpfMap, type BpfProgram, loadObject, openProgram } from './bpf.js';
+import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
+import { RTM_NEWTFILTER, encodeFilter } from '../wire/tc.js';
+import { type BpfMap, type BpfProgram, attachTcx, loadObject, openProgram } from './bpf.js';
+import { request } from './netlink.js';
+import { type Scope, attachment } from './netns.js';
 import { redirect } from './programs/redirect.js';
 
 export interface RedirectConfig {
@@ -69,6 +73,14 @@ export class Redirect implements AsyncDisposable {
       [indexKey(TO_LINK), encodeDirection(toLink)],
       [indexKey(TO_GUEST), encodeDirection({ ...none, ifindex: tap, fallBackIfDown })],
     ]);
+  }
+
+  /** The configuration without the source, which only the TAP's program can tell. */
+  async targets(): Promise<Omit<RedirectConfig, 'source'>> {
+    const [toGuest, toLink] = (await this.#map('configs').get([indexKey(TO_GUEST), indexKey(TO_LINK)])).map((value) =>
+      decodeDirection(value!),
+    );
+    return { link: toLink!.ifindex, tap: toGuest!.ifindex, fallBackIfDown: toGuest!.fallBackIfDown };
   }
 
   async configuration(): Promise<RedirectConfig> {
@@ -127,6 +139,42 @@ export async function loadRedirect(config: RedirectConfig): Promise<Redirect> {
   } catch (error) {
     await loaded.close();
     throw error;
+  }
+}
+
+/** Where the programs go: interfaces by their indexes. */
+export interface RedirectAttachment {
+  readonly link: number;
+  readonly tap: number;
+  readonly hook: 'tcx' | 'filter';
+  /** How the one on the interface stands to others'. */
+  readonly order: 'first' | 'last';
+  /** Of filters on the interface: ingress qdiscs are there on both. */
+  readonly parent?: string;
+  readonly priority?: number;
+  readonly source?: GuestSource;
+}
+
+/**
+ * Loads the programs, and attaches them for good: they stay when this process ends, and hold their maps. The TAP's first, so that nothing
+ * goes to the guest that it could not answer.
+ * @throws as loadRedirect and attachTcx; NetlinkError
+ */
+export async function attachRedirect(scope: Scope, where: RedirectAttachment): Promise<void> {
+  const { link, tap, hook, order, parent = 'ffff:', priority = 1, source } = where;
+  await using redirect = await loadRedirect({ link, tap, ...(source !== undefined && { source }) });
+  const programs = [
+    { ifindex: tap, program: redirect.toLink!, name: 'podtap_to_link', parent: 'ffff:', priority: 1, settings: {} },
+    { ifindex: link, program: redirect.toGuest!, name: 'podtap_to_guest', parent, priority, settings: { order } },
+  ];
+  for (const { ifindex, program, name, settings, ...place } of programs) {
+    if (hook === 'tcx') {
+      await attachTcx(scope, { ifindex, direction: 'ingress' }, program, settings);
+      continue;
+    }
+    const options = { fd: program.fd, name, directAction: true };
+    const filter = { ...place, ifindex, protocol: 'all', handle: '0x1', kind: 'bpf', options };
+    await request(attachment(scope).socket, [encodeFilter(RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, filter)]);
   }
 }
 

@@ -29,6 +29,10 @@ export function tunFailure(failure: SystemFailure): Error | undefined {
           : undefined;
     if (why !== undefined) return new PodtapError(`${code}: ${why}`, { code: 'ERR_TUN_UNAVAILABLE', ...details });
   }
+  // Something else stands there by that name.
+  if (code === 'ENOTTY' && failure.syscall.startsWith('ioctl(TUN')) {
+    return new PodtapError('ENOTTY: /dev/net/tun is another device here: make it anew (mknod /dev/net/tun c 10 200)', { code: 'ERR_TUN_UNAVAILABLE', ...details }); // prettier-ignore
+  }
   // It cannot be the others (tunSpec): they are older than any kernel with network namespaces as podtap needs them.
   if (code === 'EINVAL' && failure.syscall === 'ioctl(TUNSETOFFLOAD)') {
     return new UnsupportedError("this kernel's TAPs cannot leave UDP segments to the guest ('offload': uso): they can since Linux 6.2", {

@@ -1,7 +1,7 @@
 import { array, check, cidr, interfaceMac, ip, mtu as mtuSchema, optional, options, prefix } from '../check.js';
 import { type GuestNetwork, type GuestRoute, complete } from '../guest/network.js';
 import { Netns } from '../kernel/netns.js';
-import type { Tap } from '../kernel/tap.js';
+import type { TapDevice } from '../kernel/device.js';
 import { addAddress } from '../primitive/address.js';
 import { setNeighbor } from '../primitive/neighbor.js';
 import { addRoute } from '../primitive/route.js';
@@ -42,7 +42,7 @@ const schema = options({
  * @example await using guest = await runGuest(net.tap, net.guest) // what plumb made
  * @example await using guest = await runGuest(tap, { mac, addresses: ['172.17.0.5/16'], routes: [{ dst: 'default', via: '172.17.0.1' }] })
  */
-export async function runGuest(tap: Tap, settings: GuestOptions | GuestNetwork): Promise<Guest> {
+export async function runGuest(tap: TapDevice, settings: GuestOptions | GuestNetwork): Promise<Guest> {
   const network = networkOf(settings, tap);
   const pulled = new AbortController();
   const netns = await Netns.create();
@@ -57,10 +57,9 @@ export async function runGuest(tap: Tap, settings: GuestOptions | GuestNetwork):
     // The address that the card makes for itself would be tentative for a second, in which nothing can be sent from it.
     if (isIpv6) await setSysctl(netns, 'net.ipv6.conf.default.accept_dad', 0);
     const card = await createTap(netns, 'eth0', { mac: network.mac, mtu: network.mtu });
-    wires.push(
-      carry(tap, card, pulled.signal),
-      carry(card, tap, pulled.signal).finally(() => card.close()),
-    );
+    const both = [carry(tap, card, pulled.signal), carry(card, tap, pulled.signal)];
+    // Not when the first of them ends: the other may be about to send.
+    wires.push(...both, Promise.allSettled(both).then(() => card.close()));
     await configure(netns, network);
   } catch (error) {
     await close();
@@ -70,7 +69,7 @@ export async function runGuest(tap: Tap, settings: GuestOptions | GuestNetwork):
 }
 
 /** A GuestNetwork has addresses that are more than text. */
-function networkOf(settings: GuestOptions | GuestNetwork, tap: Tap): GuestNetwork {
+function networkOf(settings: GuestOptions | GuestNetwork, tap: TapDevice): GuestNetwork {
   const { addresses } = (settings ?? {}) as { addresses?: unknown };
   if (Array.isArray(addresses) && addresses.some((address) => typeof address === 'object')) return complete(settings, 'runGuest');
   const { mac, mtu = tap.mtu, addresses: given, routes = [] } = check(schema, settings as GuestOptions, 'runGuest');
@@ -101,6 +100,6 @@ function hasGateway({ via, nexthops }: GuestRoute): boolean {
   return via !== undefined || nexthops !== undefined;
 }
 
-async function carry(from: Tap, to: Tap, signal: AbortSignal): Promise<void> {
+async function carry(from: TapDevice, to: TapDevice, signal: AbortSignal): Promise<void> {
   for await (const frames of from.frames({ signal })) await to.send(frames);
 }

@@ -1,4 +1,5 @@
 import { addressAdd, addressDelete } from './address.js';
+import { ebpfAttach, tcxDetach } from './ebpf.js';
 import { filterAdd, filterDelete } from './filter.js';
 import { linkCreate, linkDelete, linkDeleteGroup, linkSet, vethCreate } from './link.js';
 import { fdbDelete, fdbSet, neighborDelete, neighborSet } from './neighbor.js';
@@ -13,6 +14,7 @@ import { tapCreate } from './tap.js';
 export const operations = {
   'address.add': addressAdd,
   'address.delete': addressDelete,
+  'ebpf.attach': ebpfAttach,
   'fdb.delete': fdbDelete,
   'fdb.set': fdbSet,
   'filter.add': filterAdd,
@@ -31,6 +33,7 @@ export const operations = {
   'rule.delete': ruleDelete,
   'sysctl.set': sysctlSet,
   'tap.create': tapCreate,
+  'tcx.detach': tcxDetach,
   'veth.create': vethCreate,
 };
 

@@ -2,6 +2,7 @@
 // printed and compared; its kind says how it is checked, which requests it becomes, and how a person would have typed it.
 import * as v from 'valibot';
 import { type LinkRef, type Schema, array, options } from '../check.js';
+import type { RedirectAttachment } from '../kernel/redirect.js';
 import type { TunSpec } from '../kernel/tap.js';
 import type { Part } from '../state/snapshot.js';
 import type { Link } from '../wire/link.js';
@@ -12,6 +13,8 @@ import type { Touching } from './touching.js';
 export type Request =
   | { readonly by: 'netlink'; readonly message: Uint8Array }
   | { readonly by: 'tun'; readonly spec: TunSpec }
+  | { readonly by: 'bpf'; readonly attach: RedirectAttachment }
+  | { readonly by: 'bpf'; readonly detach: { readonly link: number; readonly direction: 'ingress' | 'egress'; readonly id: number } }
   | { readonly by: 'sysctl'; readonly key: string; readonly value: string };
 
 /** An interface's name to its ifindex, among those that `links` named; an ifindex to itself. */

@@ -60,7 +60,12 @@ export const qdiscAdd: OperationKind<QdiscAdd> = {
     netlink(encodeQdisc(RTM_NEWQDISC, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, { ...qdisc, ifindex: find(link), parent: parentOf(qdisc) })),
   ],
   parts: () => ['qdisc'],
-  touches: ({ link, qdisc }, on) => on.mayChange(keys.qdisc(on.find(link), placeOf(qdisc))),
+  touches: ({ link, qdisc }, on) => {
+    const index = on.find(link);
+    on.mayChange(keys.qdisc(index, placeOf(qdisc)));
+    // Any qdisc, ingress too, gives a length to the queue of an interface that has none: net/sched/sch_api.c, qdisc_create().
+    if (on.state.links.get(index)?.txQueueLength === 0) on.mayChange(keys.setting(index, 'txQueueLength'));
+  },
   command: ({ link, qdisc }) =>
     words(
       'tc',

@@ -6,6 +6,7 @@ import { type Resource, kindOfKey, keys, linkOfKey } from '../state/resource.js'
 import { devicesOf, routeRequest } from '../state/route.js';
 import { type State, monotonic } from '../state/snapshot.js';
 import { deletions, isHook } from '../state/tc.js';
+import type { TcxProgram } from '../state/tcx.js';
 import { type Value, same } from '../state/value.js';
 import type { Address } from '../wire/address.js';
 import type { Route } from '../wire/route.js';
@@ -219,6 +220,10 @@ export class Target {
     const all = [...state.resources.values()].filter(({ kind }) => kind === 'filter').map(({ read }) => read as Filter);
     return [
       ...deletions(filters, all).map(({ ifindex, ...filter }): Operation => ({ op: 'filter.delete', link: ifindex, filter })),
+      ...this.#changed(state, ['tcx']).flatMap(({ link, value, is }): Operation[] => {
+        const { direction, id } = (is ?? {}) as unknown as TcxProgram;
+        return value === undefined && is !== undefined ? [{ op: 'tcx.detach', link, direction, id }] : [];
+      }),
       ...qdiscs.map(({ link, is }): Operation => {
         const { parent, kind } = is as unknown as { parent: string; kind: string };
         return { op: 'qdisc.delete', link, qdisc: { kind, parent: isHook({ kind }) ? kind : parent } };

@@ -1,9 +1,11 @@
 // Operations into requests, and requests to the kernel: those by netlink that follow one another in one trip.
 import { type LinkRef, check } from '../check.js';
 import { NetlinkError, PodtapError } from '../errors.js';
+import { detachTcx } from '../kernel/bpf.js';
 import { findIndexes } from '../kernel/link.js';
 import { requestAndDump } from '../kernel/netlink.js';
 import { type Netns, type Scope, attachment } from '../kernel/netns.js';
+import { attachRedirect } from '../kernel/redirect.js';
 import { writeSysctl } from '../kernel/sysctl.js';
 import { type OpenedTun, openTun } from '../kernel/tap.js';
 import type { Reading, State } from '../state/snapshot.js';
@@ -126,7 +128,9 @@ export async function perform(netns: Scope, checked: readonly Operation[], setti
 
 async function direct(netns: Scope, one: Exclude<Request, { by: 'netlink' }>): Promise<Outcome> {
   if (one.by === 'tun') return { tun: await openTun(netns, one.spec) };
-  await writeSysctl(netns, one.key, one.value);
+  if (one.by === 'sysctl') await writeSysctl(netns, one.key, one.value);
+  else if ('attach' in one) await attachRedirect(netns, one.attach);
+  else await detachTcx(netns, { ifindex: one.detach.link, direction: one.detach.direction }, one.detach.id);
   return {};
 }
 

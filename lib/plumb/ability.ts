@@ -4,9 +4,10 @@ import { attachTcx, loadProgram } from '../kernel/bpf.js';
 import { Netns } from '../kernel/netns.js';
 import { checkOperations, perform } from '../operation/run.js';
 import type { Operation } from '../operation/kinds.js';
+import { redirectFilter } from './filters.js';
 
-/** 'matchall': the classifier; 'tcx': programs without a qdisc. */
-export type Ability = 'matchall' | 'tcx';
+/** 'matchall': the classifier; 'tcx': programs without a qdisc; 'mirred': filters that redirect; 'bridge', 'macvtap': interfaces of that kind. */
+export type Ability = 'matchall' | 'tcx' | 'mirred' | 'bridge' | 'macvtap';
 
 const LOOPBACK = 1; // ifindex
 
@@ -17,6 +18,21 @@ const tries: Readonly<Record<Ability, (scratch: Netns) => Promise<unknown>>> = {
       { op: 'filter.add', link: LOOPBACK, filter: { parent: 'ffff:', priority: 1, kind: 'matchall' } },
     ];
     return perform(scratch, checkOperations('plumb', operations));
+  },
+  mirred: (scratch) => {
+    const operations: Operation[] = [
+      { op: 'qdisc.add', link: LOOPBACK, qdisc: { kind: 'ingress' } },
+      redirectFilter(LOOPBACK, LOOPBACK, { parent: 'ffff:', priority: 1, classifier: 'u32' }),
+    ];
+    return perform(scratch, checkOperations('plumb', operations));
+  },
+  bridge: (scratch) => perform(scratch, checkOperations('plumb', [{ op: 'link.create', kind: 'bridge', name: 'probe', options: {} }])),
+  macvtap: (scratch) => {
+    const operations: Operation[] = [
+      { op: 'veth.create', name: 'lower', options: {}, peer: { name: 'peer', options: {} } },
+      { op: 'link.create', kind: 'macvtap', name: 'probe', options: { link: 'lower', mode: 'passthru' } as object },
+    ];
+    return perform(scratch, checkOperations('plumb', operations.slice(0, 1))).then(() => perform(scratch, checkOperations('plumb', operations.slice(1)))); // prettier-ignore
   },
   tcx: async (scratch) => {
     const instructions = Uint8Array.of(0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x95, 0, 0, 0, 0, 0, 0, 0); // r0 = -1; exit

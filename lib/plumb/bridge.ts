@@ -9,9 +9,8 @@ import type { Operation } from '../operation/kinds.js';
 import { keys } from '../state/resource.js';
 import { settingOf } from '../state/link.js';
 import type { State } from '../state/snapshot.js';
-import type { Address } from '../wire/address.js';
 import type { Link } from '../wire/link.js';
-import { type Datapath, type Fault, Faults, type Found, type Inlet, type PlanInput, type Planned, freeName, missing, named, namedLink, seen, setOf, tapDevice, wiringEntries } from './datapath.js'; // prettier-ignore
+import { type Datapath, type Fault, Faults, type Found, type Inlet, type PlanInput, type Planned, addressDeletions, freeName, missing, named, namedLink, seen, setOf, tapDevice, wiringEntries } from './datapath.js'; // prettier-ignore
 import { addressesOf } from './link.js';
 import type { Mark } from './mark.js';
 
@@ -54,9 +53,7 @@ function plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh }
     { op: 'link.set', link: bridge, change: { mtu: SILENT_MTU, alias: mark } },
     // disable_ipv6 would silence eth0 as well, and destroy its static routes. Without addresses, and with none made, it is as silent.
     ...(has6 && link.addrGenMode !== 'none' ? [{ op: 'link.set', link: link.ifindex, change: { addrGenMode: 'none' } } as const] : []),
-    ...inDeletionOrder(addresses).map(
-      ({ address, peer }): Operation => ({ op: 'address.delete', link: link.ifindex, address: { address, ...(peer !== undefined && { peer }) } }), // prettier-ignore
-    ),
+    ...addressDeletions(link, addresses),
     // eth0's own MAC becomes an entry of the bridge's table that means the host: it must not be the guest's. eth0 stays up: taken down,
     // it would lose its routes.
     ...(linkMac === link.mac ? [] : [{ op: 'link.set', link: link.ifindex, change: { mac: linkMac } } as const]),
@@ -72,12 +69,6 @@ function plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh }
   ];
   const wiring = (after: State): BridgeWiring => ({ mode: 'bridge', ...device.wiring(after), bridge: named(after, bridge), guestMac, linkMac }); // prettier-ignore
   return { operations, wiring };
-}
-
-/** IPv6 first; of IPv4 secondaries before their primary, which would take them with it. */
-function inDeletionOrder(addresses: readonly Address[]): readonly Address[] {
-  const rank = ({ address, flags = [] }: Address): number => (address.includes(':') ? 0 : flags.includes('secondary') ? 1 : 2);
-  return [...addresses].sort((a, b) => rank(a) - rank(b));
 }
 
 function faults(wiring: BridgeWiring, state: State): readonly Fault[] {

@@ -85,6 +85,8 @@ export interface Datapath<W extends AnyWiring> {
   readonly partsAfter: readonly Part[];
   /** Tables that must have been read for `faults` and `find`. */
   readonly faultParts: readonly Part[];
+  /** Of the name of the guest's end, where none is given; default 'tap'. */
+  readonly tapPrefix?: string;
   /** What `plan` must know of this kernel. */
   readonly abilities?: readonly Ability[];
   /** Whether the pod's interface has its addresses all the while. */
@@ -134,7 +136,7 @@ export function seen(link: Link, tap: Link): Omit<AnyWiring, 'mode' | 'guestMac'
 }
 
 /** Below it a device has no IPv6 at all (RFC 8200, 5). */
-const LEAST_IPV6_MTU = 1280;
+export const LEAST_IPV6_MTU = 1280;
 
 /** The guest's TAP: made, silent, and still down. */
 export function tapDevice({ link, asked, tap, mtu, mark, fresh }: Pick<PlanInput, 'link' | 'asked' | 'tap' | 'mtu' | 'mark' | 'fresh'>): {
@@ -211,4 +213,12 @@ export class Faults {
 
 export function setOf(of: Link, change: object): Operation {
   return { op: 'link.set', link: of.ifindex, change };
+}
+
+/** IPv6 first; of IPv4 secondaries before their primary, which would take them with it. */
+export function addressDeletions({ ifindex }: Link, addresses: readonly Address[]): readonly Operation[] {
+  const rank = ({ address, flags = [] }: Address): number => (address.includes(':') ? 0 : flags.includes('secondary') ? 1 : 2);
+  return [...addresses]
+    .sort((a, b) => rank(a) - rank(b))
+    .map(({ address, peer }) => ({ op: 'address.delete', link: ifindex, address: { address, ...(peer !== undefined && { peer }) } }));
 }

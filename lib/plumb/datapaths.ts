@@ -3,9 +3,11 @@ import * as v from 'valibot';
 import type { Part, State } from '../state/snapshot.js';
 import { bridge } from './bridge.js';
 import type { Datapath, Fault } from './datapath.js';
+import { ebpf } from './ebpf.js';
+import { macvtap } from './macvtap.js';
 import { redirect } from './redirect.js';
 
-export const datapaths = { bridge, redirect };
+export const datapaths = { redirect, ebpf, bridge, macvtap };
 
 export type DatapathMode = keyof typeof datapaths;
 export type Wiring = { [M in DatapathMode]: (typeof datapaths)[M] extends Datapath<infer W> ? W : never }[DatapathMode];

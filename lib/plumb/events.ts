@@ -39,12 +39,14 @@ export async function* eventsOf(
       const state = await snapshot(netns, new Set([...faultParts(wiring), 'address']));
       const tap = state.links.get(wiring.tap.ifindex);
       const problems = new Map(faultsOf(wiring, state).map((fault) => [`${fault.code} ${fault.message}`, problemOf(fault)]));
-      if (tap === undefined || tap.kind !== 'tun') {
+      if (tap === undefined || (tap.kind !== 'tun' && tap.kind !== 'macvtap')) {
         // What the guest's end has left on the pod's interface takes the pod's network with it.
         for (const problem of problems.values()) if (problem.code === LEFT) yield* leftOn(netns, record, problem);
         return yield { type: 'gone' };
       }
-      if (attached !== tap.carrier && (attached !== undefined || tap.carrier)) yield { type: tap.carrier ? 'attached' : 'detached' };
+      // A macvtap's carrier is that of the interface below it.
+      if (tap.kind === 'tun' && attached !== tap.carrier && (attached !== undefined || tap.carrier))
+        yield { type: tap.carrier ? 'attached' : 'detached' };
       attached = tap.carrier;
       for (const { what, now } of changesFor(guest, wiring, state)) {
         guest = now;

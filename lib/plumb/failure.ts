@@ -30,6 +30,7 @@ function leaving(
 function translate(cause: NetlinkError | PodtapError | DumpInterruptedError, step: string): { code: string; message: string } {
   const { code, message } = cause;
   const at = step === '' ? '' : ` (${step.split('\n')[0]})`;
+  if (code === 'EPERM' && message.includes('eBPF')) return { code: 'ERR_PERMISSION', message: `mode 'ebpf': ${message}${at}` };
   if (code === 'EPERM' || code === 'EACCES') return { code: 'ERR_PERMISSION', message: `changing this namespace needs CAP_NET_ADMIN in it: ${message}${at}` }; // prettier-ignore
   if (code === 'ERR_LOCK_BUSY') return { code: 'ERR_PLUMB_IN_PROGRESS', message };
   if (code === 'ERR_TUN_UNAVAILABLE' || code === 'ERR_NETNS_GONE') return { code, message };

@@ -17,11 +17,13 @@ import {
   text,
   u32,
 } from '../check.js';
+import { invalidArgument } from '../errors.js';
 import type { TapOffload } from '../kernel/tap.js';
 import { tapShape } from '../operation/tap.js';
+import type { Picked } from './auto.js';
 import type { TapOptions } from '../primitive/tap.js';
 
-export type Mode = 'redirect' | 'bridge';
+export type Mode = 'redirect' | 'ebpf' | 'bridge' | 'macvtap';
 export type Vmm = 'qemu' | 'firecracker' | 'cloud-hypervisor' | 'solo5-hvt' | 'solo5-spt' | 'uml';
 
 export interface PlumbOptions {
@@ -29,17 +31,24 @@ export interface PlumbOptions {
   readonly link?: LinkRef;
   /** The TAP's name, or what it shall be like. Default: the first of tap0, tap1, ... that is free, persistent, and held by nobody. */
   readonly tap?: string | (TapOptions & { readonly name?: string; readonly attach?: 'name' | 'fd' });
-  /** Default 'redirect'. */
-  readonly mode?: Mode;
+  /** Default 'redirect'. 'auto': what fits the interface and this kernel, told as `picked`. */
+  readonly mode?: Mode | 'auto';
   /**
-   * How podtap's filter stands to those of others on the pod's interface, in redirect. Default 'last': theirs see every frame first, and
+   * How podtap's filter stands to those of others on the pod's interface, in redirect and ebpf. Default 'last': theirs see every frame first, and
    * what one of them drops, redirects or takes for the pod does not come to the guest; 'first': the guest has it, and theirs see nothing.
    */
   readonly filters?: 'first' | 'last';
+  /** The mode of a macvtap. Default 'passthru': it has the interface for itself; 'bridge': others may stand on it beside. */
+  readonly macvtap?: 'passthru' | 'bridge';
   /** Sets the TAP's flags as this monitor opens it, and how it comes by it: QEMU by descriptor, others by name. */
   readonly vmm?: Vmm;
   /** Default 'clone': the guest takes over the interface's MAC; under a bridge that one gets another. In redirect, another one is set on the interface, too. */
   readonly guestMac?: 'clone' | 'random' | (string & {});
+  /**
+   * Default false. The guest sends with its own MAC and addresses only, in ARP and neighbour discovery too; what it sends otherwise goes
+   * nowhere. By mode 'ebpf' alone.
+   */
+  readonly antiSpoof?: boolean;
   /** Unique on the machine, at most 200 bytes: how the plumbing is found again. */
   readonly label?: string;
   /** A path; what it says of nameservers is told to the guest. */
@@ -75,10 +84,12 @@ const tap = options({
 const schema = options({
   link: optional(linkRef),
   tap: optional(either(interfaceName, tap, 'must be the name of a TAP, or options of one')),
-  mode: optional(oneOf('redirect', 'bridge')),
+  mode: optional(oneOf('redirect', 'ebpf', 'bridge', 'macvtap', 'auto')),
   filters: optional(oneOf('first', 'last')),
+  macvtap: optional(oneOf('passthru', 'bridge')),
   vmm: optional(oneOf('qemu', 'firecracker', 'cloud-hypervisor', 'solo5-hvt', 'solo5-spt', 'uml')),
   guestMac: optional(either(oneOf('clone', 'random'), interfaceMac, "must be 'clone', 'random' or a unicast MAC")),
+  antiSpoof: optional(boolean),
   label: optional(label),
   resolvConf: optional(text),
   hostname: optional(hostname),
@@ -102,7 +113,11 @@ export interface Asked {
   readonly link: LinkRef | undefined;
   readonly mode: Mode;
   readonly filters: 'first' | 'last';
+  readonly macvtap: 'passthru' | 'bridge';
   readonly guestMac: string;
+  readonly antiSpoof: boolean;
+  /** Where the mode was left to podtap. */
+  readonly picked?: Picked;
   readonly label: string | undefined;
   readonly resolvConf: string | undefined;
   readonly hostname: string | undefined;
@@ -122,7 +137,9 @@ export interface Asked {
 }
 
 export interface Settings {
+  /** Its mode is still to be picked where `auto` says so. */
   readonly asked: Asked;
+  readonly auto: boolean;
   readonly ifPlumbed: 'same' | 'error';
   readonly journal: boolean | string;
   readonly signal: AbortSignal | undefined;
@@ -130,21 +147,30 @@ export interface Settings {
 
 /** @throws TypeError ERR_INVALID_ARG_*, told as a mistake of `where` */
 export function settingsOf(given: PlumbOptions, where: string): Settings {
-  const { link, mode = 'redirect', filters = 'last', guestMac = 'clone', vmm, label, resolvConf, hostname, ifPlumbed = 'same', journal = true, signal } = check(schema, given, where) as PlumbOptions; // prettier-ignore
+  const { link, mode: wanted = 'redirect', antiSpoof = false, filters = 'last', macvtap = 'passthru', guestMac = 'clone', vmm, label, resolvConf, hostname, ifPlumbed = 'same', journal = true, signal } = check(schema, given, where) as PlumbOptions; // prettier-ignore
   const tap = typeof given.tap === 'string' ? { name: given.tap } : (given.tap ?? {});
   const monitor = vmm === undefined ? { vnetHdr: false, attach: 'name' as const } : monitors[vmm];
+  const mode = wanted === 'auto' ? 'redirect' : wanted;
+  if (mode === 'macvtap') {
+    const by = tap.attach === 'name' ? "'tap.attach' is 'name'" : tap.attach === undefined && monitor.attach === 'name' && vmm !== undefined ? `'vmm' is '${vmm}'` : undefined; // prettier-ignore
+    if (by !== undefined) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: 'mode' must not be 'macvtap' where the monitor opens the TAP by its name (${by}): a macvtap has none, only a descriptor`); // prettier-ignore
+    for (const name of ['persist', 'owner', 'group', 'mac'] as const)
+      if (tap[name] !== undefined) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: 'tap.${name}' is nothing that a macvtap has; leave it out in mode 'macvtap'`); // prettier-ignore
+  }
   return {
     asked: {
       link,
       mode,
       filters,
+      macvtap,
       guestMac: guestMac.toLowerCase(),
+      antiSpoof,
       label,
       resolvConf,
       hostname,
       tap: {
         name: tap.name,
-        attach: tap.attach ?? monitor.attach,
+        attach: mode === 'macvtap' ? 'fd' : (tap.attach ?? monitor.attach),
         persist: tap.persist ?? true,
         queues: tap.queues ?? 1,
         vnetHdr: tap.vnetHdr ?? monitor.vnetHdr,
@@ -156,6 +182,7 @@ export function settingsOf(given: PlumbOptions, where: string): Settings {
         ifindex: tap.ifindex,
       },
     },
+    auto: wanted === 'auto',
     ifPlumbed,
     journal,
     signal,

@@ -2,7 +2,7 @@
 import { randomBytes } from '../random.js';
 import { readFile } from 'node:fs/promises';
 import { inspect } from 'node:util';
-import { PlumbError, PodtapError, invalidArgument } from '../errors.js';
+import { PlumbError, PodtapError, UnsupportedError, invalidArgument } from '../errors.js';
 import { guestOf } from '../guest/interface.js';
 import type { GuestNetwork } from '../guest/network.js';
 import { parseResolvConf } from '../guest/resolv.js';
@@ -28,6 +28,7 @@ import type { Route } from '../wire/route.js';
 import type { Rule } from '../wire/rule.js';
 import { formatMac } from '../wire/text.js';
 import { type Ability, can as has } from './ability.js';
+import { pickMode } from './auto.js';
 import { type Planned, freeName } from './datapath.js';
 import { type Wiring, datapathOf, faultParts, faultsOf } from './datapaths.js';
 import { plumbError } from './failure.js';
@@ -87,8 +88,10 @@ export interface Plan {
 
 /** Changes nothing. @throws as `plumb` does before its first change */
 export async function planPlumbing(scope: Scope, options: PlumbOptions = {}): Promise<Plan> {
-  const { asked, signal } = settingsOf(options, 'planPlumbing');
+  const settings = settingsOf(options, 'planPlumbing');
+  const { signal } = settings;
   try {
+    const asked = await decided(scope, settings);
     const state = await snapshot(scope, partsFor(asked));
     signal?.throwIfAborted();
     const { operations } = await plan(netnsOf(scope), state, asked);
@@ -120,7 +123,7 @@ const PATIENCE = 10_000; // milliseconds
 async function plumbAlone(netns: Netns, settings: Settings, resolv: string | undefined): Promise<Plumbing> {
   const { asked, journal: where, signal } = settings;
   const journal = where === false ? undefined : await journalFor(netns, where);
-  const work = new Work(journal, { signal, label: asked.label, patience: PATIENCE });
+  const work = new Work(journal, { signal, label: asked.label, patience: PATIENCE, ofUser: false });
   let found: Plumbing | undefined;
   let applied: Applied | undefined;
   let images: Images | undefined;
@@ -171,7 +174,8 @@ async function journalFor(netns: Netns, where: boolean | string): Promise<Journa
 const LOOPBACK = 1; // ifindex, in every namespace
 
 async function apply(tx: Transaction, settings: Settings, resolv: string | undefined): Promise<Applied> {
-  const { asked, signal } = settings;
+  const { signal } = settings;
+  const asked = await decided(tx, settings);
   const state = await snapshot(tx, partsFor(asked));
   const { link, tap, guestMac, mtu, operations, wiring: wiringOf } = await plan(tx.netns, state, asked);
   const partsAfter = new Set(datapathOf(asked.mode).partsAfter);
@@ -198,6 +202,13 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   return { record: { wiring, guest: told.guest, asked }, after };
 }
 
+/** With the mode that fits, where none was asked for. */
+async function decided(scope: Scope, { asked, auto }: Settings): Promise<Asked> {
+  if (!auto) return asked;
+  const picked = await pickMode(scope, asked);
+  return { ...asked, mode: picked.mode, tap: { ...asked.tap, ...(picked.mode === 'macvtap' && { attach: 'fd' as const }) }, picked };
+}
+
 interface Planning extends Planned<Wiring> {
   readonly link: Link;
   readonly tap: string;
@@ -208,7 +219,9 @@ interface Planning extends Planned<Wiring> {
 async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning> {
   const datapath = datapathOf(asked.mode);
   const link = pickLink(state, asked.link, datapath.refusal);
-  const tap = await tapName(netns, state, asked.tap.name);
+  if (asked.antiSpoof && asked.mode !== 'ebpf')
+    throw new UnsupportedError(`plumb: 'antiSpoof' is checked by the program of mode 'ebpf' only: filters of mode '${asked.mode}' would let what they do not know up into the pod`, { feature: `antiSpoof in mode ${asked.mode}` }); // prettier-ignore
+  const tap = await tapName(netns, state, asked.tap.name, datapath.tapPrefix ?? 'tap');
   const taken = asked.tap.ifindex === undefined ? undefined : state.links.get(asked.tap.ifindex);
   if (taken !== undefined) throw new PlumbError(`the index ${taken.ifindex} is that of '${taken.name}' already; choose another one`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
   const mtu = asked.tap.mtu ?? link.mtu;
@@ -223,8 +236,8 @@ async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning>
   return { link, tap, guestMac, mtu, ...datapath.plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, can, fresh }) };
 }
 
-async function tapName(netns: Netns, state: State, wanted: string | undefined): Promise<string> {
-  if (wanted === undefined) return freeName(state, 'tap');
+async function tapName(netns: Netns, state: State, wanted: string | undefined, prefix: string): Promise<string> {
+  if (wanted === undefined) return freeName(state, prefix);
   const there = state.link(wanted);
   if (there === undefined) return wanted;
   const { name, ifindex, mac, mtu, kind } = there;
@@ -310,7 +323,7 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
         await undoHeld(journal, [entry], netns);
         continue;
       }
-      const differences = differencesOf(record, asked);
+      const differences = differencesOf(record, settings);
       if (ifPlumbed === 'same' && differences.length === 0) return new Plumbing(netns, record, { journal, entry }, false);
       const why = differences.length === 0 ? "and ifPlumbed is 'error'" : `with other options: ${differences.join('; ')}`;
       throw new PlumbError(`'${record.wiring.link.name}' is plumbed already, ${why}; undo that one first`, { code: 'ERR_PLUMB_CONFLICT' });
@@ -325,12 +338,14 @@ function isMeant({ wiring, asked: then }: PlumbRecord, { link, label }: Asked): 
 }
 
 /** What was left to podtap then or is now makes no difference. */
-function differencesOf({ wiring, asked: then }: PlumbRecord, now: Asked): string[] {
+function differencesOf({ wiring, asked: then }: PlumbRecord, { asked: now, auto }: Settings): string[] {
   const differences: string[] = [];
   const look = (name: string, was: unknown, is: unknown): void => {
     if (is !== undefined && inspect(was) !== inspect(is)) differences.push(`${name} was ${inspect(was)}, and now is ${inspect(is)}`);
   };
-  for (const name of ['mode', 'guestMac', 'label', 'resolvConf', 'hostname', 'filters'] as const) look(name, then[name], now[name]);
+  if (!auto) look('mode', then.mode, now.mode);
+  for (const name of ['guestMac', 'antiSpoof', 'label', 'resolvConf', 'hostname', 'filters', 'macvtap'] as const)
+    look(name, then[name], now[name]);
   look('tap.name', wiring.tap.name, now.tap.name);
   for (const name of ['attach', 'persist', 'queues', 'vnetHdr', 'offload', 'owner', 'group', 'mac', 'mtu', 'ifindex'] as const) look(`tap.${name}`, then.tap[name], now.tap[name]); // prettier-ignore
   return differences;

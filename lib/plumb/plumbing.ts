@@ -2,9 +2,13 @@
 import { abortSignal, boolean, check, optional, options } from '../check.js';
 import { PlumbError, PodtapError, TransactionError } from '../errors.js';
 import type { GuestNetwork } from '../guest/network.js';
+import { readHooks } from '../kernel/hooks.js';
 import { locate } from '../kernel/locate.js';
 import { type Netns, share } from '../kernel/netns.js';
-import { Tap, type TapHolder } from '../kernel/tap.js';
+import type { Macvtap } from '../kernel/macvtap.js';
+import type { Tap, TapHolder } from '../kernel/tap.js';
+import type { Picked } from './auto.js';
+import { deviceOf } from './device.js';
 import type { Problem } from '../primitive/host.js';
 import type { Images } from '../state/images.js';
 import { snapshot } from '../state/snapshot.js';
@@ -15,6 +19,7 @@ import { undo } from '../transaction/undo.js';
 import { type PlumbingEvent, eventsOf } from './events.js';
 import { plumbError } from './failure.js';
 import type { PlumbRecord } from './record.js';
+import { warningsOf } from './warnings.js';
 import { repairWiring } from './repair.js';
 import { type Crossing, traffic } from './traffic.js';
 import { problemOf } from './datapath.js';
@@ -26,6 +31,8 @@ export interface Verification {
   readonly toGuest: Crossing;
   readonly fromGuest: Crossing;
   readonly problems: readonly Problem[];
+  /** What of others sits on the pod's interface, and what it means; it is no fault. Absent where nothing does. */
+  readonly warnings?: readonly Problem[];
 }
 
 /** How it can be undone. */
@@ -44,6 +51,8 @@ export class Plumbing implements AsyncDisposable {
   readonly created: boolean;
   readonly label?: string;
   readonly mode: DatapathMode;
+  /** Where the mode was 'auto'. */
+  readonly picked?: Picked;
   readonly #id: Netns['id'];
   readonly #path: string | undefined;
   readonly #undoing: Undoing;
@@ -51,7 +60,7 @@ export class Plumbing implements AsyncDisposable {
   #record: PlumbRecord;
   #kept = false;
   #undone = false;
-  #tap: Tap | undefined;
+  #tap: Tap | Macvtap | undefined;
 
   /** @internal */
   constructor(netns: Netns, record: PlumbRecord, undoing: Undoing, created: boolean) {
@@ -62,6 +71,7 @@ export class Plumbing implements AsyncDisposable {
     this.#undoing = undoing;
     this.created = created;
     this.mode = record.wiring.mode;
+    if (record.asked.picked !== undefined) this.picked = record.asked.picked;
     if (record.asked.label !== undefined) this.label = record.asked.label;
   }
 
@@ -75,15 +85,14 @@ export class Plumbing implements AsyncDisposable {
   }
 
   /** The guest's wire. Held by nobody until its descriptors are taken, or frames read or sent. */
-  get tap(): Tap {
+  get tap(): Tap | Macvtap {
     if (this.#tap === undefined || this.#tap.closed) this.#tap = this.#newTap();
     return this.#tap;
   }
 
-  #newTap(): Tap {
-    const { tap, tapMac, mtu, shape } = this.#record.wiring;
+  #newTap(): Tap | Macvtap {
     const place = { id: this.#id, use: <T>(work: (netns: Netns) => Promise<T>) => this.#with(work) };
-    return new Tap(place, { ...tap, mac: tapMac, mtu }, { name: tap.name, ...shape }, []);
+    return deviceOf(place, this.#record.wiring);
   }
 
   /**
@@ -124,7 +133,8 @@ export class Plumbing implements AsyncDisposable {
       const [toGuest, fromGuest] = idle ? await traffic(netns, wiring, signal) : (['skipped', 'skipped'] as const);
       for (const [way, crossing] of [['to', toGuest], ['from', fromGuest]] as const) // prettier-ignore
         if (crossing === 'lost') problems.push({ code: 'FRAME_LOST', message: `a frame ${way} the guest was lost on its way between ${wiring.link.name} and ${wiring.tap.name}`, fix: 'look for filters on both: tc filter show, nft list ruleset' }); // prettier-ignore
-      return { ok: problems.length === 0, toGuest, fromGuest, problems };
+      const warnings = await readHooks(netns, wiring.link.ifindex).then((hooks) => warningsOf(hooks, wiring.mode), () => []); // prettier-ignore
+      return { ok: problems.length === 0, toGuest, fromGuest, problems, ...(warnings.length > 0 && { warnings }) };
     });
   }
 

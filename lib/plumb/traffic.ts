@@ -2,8 +2,9 @@
 import { randomBytes } from '../random.js';
 import type { Netns } from '../kernel/netns.js';
 import { type BpfInstruction, PacketSocket } from '../kernel/packet.js';
-import { Tap, placeIn } from '../kernel/tap.js';
+import { placeIn } from '../kernel/tap.js';
 import { formatMac, parseMac } from '../wire/text.js';
+import { deviceOf } from './device.js';
 import { type Wiring, datapathOf } from './datapaths.js';
 
 export type Crossing = 'crossed' | 'lost' | 'skipped';
@@ -21,8 +22,8 @@ export async function traffic(
   wiring: Wiring,
   signal?: AbortSignal,
 ): Promise<readonly [toGuest: Crossing, fromGuest: Crossing]> {
-  const { tap, tapMac, shape, link, linkMac, guestMac, mtu } = wiring;
-  await using wire = new Tap(placeIn(netns), { ...tap, mac: tapMac, mtu }, { name: tap.name, ...shape }, []);
+  const { link, linkMac, guestMac } = wiring;
+  await using wire = deviceOf(placeIn(netns), wiring);
   await using inside = await datapathOf(wiring.mode).inlet(netns, wiring);
   // What leaves is seen by sockets of all protocols alone (packet(7)); the filter drops the rest.
   await using outside = await PacketSocket.open(netns, link.ifindex, { filter: ofType(LOCAL_EXPERIMENTAL) });

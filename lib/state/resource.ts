@@ -5,7 +5,8 @@ import type { Value } from './value.js';
 
 export type { Value } from './value.js';
 
-export type ResourceKind = 'link' | 'setting' | 'address' | 'route' | 'rule' | 'neighbor' | 'proxy' | 'fdb' | 'qdisc' | 'filter' | 'sysctl';
+export type ResourceKind =
+  'link' | 'setting' | 'address' | 'route' | 'rule' | 'neighbor' | 'proxy' | 'fdb' | 'qdisc' | 'filter' | 'tcx' | 'sysctl';
 
 export interface Resource {
   readonly kind: ResourceKind;
@@ -26,7 +27,7 @@ export function kindOfKey(key: string): ResourceKind {
 
 /** The interface in a key of those kinds that hang on one. */
 export function linkOfKey(key: string): number | undefined {
-  const match = /^(?:link|setting|address|neighbor|proxy|fdb|qdisc|filter)\/(\d+)/.exec(key);
+  const match = /^(?:link|setting|address|neighbor|proxy|fdb|qdisc|filter|tcx)\/(\d+)/.exec(key);
   return match === null ? undefined : Number(match[1]);
 }
 
@@ -41,6 +42,8 @@ export const keys = {
   /** ingress and clsact hang in the same place, of which there is one. */
   qdisc: (ifindex: number, parent: string) => `qdisc/${ifindex}/${parent === 'ingress' || parent === 'clsact' ? 'ffff:fff1' : parent}`,
   filter: (ifindex: number) => `filter/${ifindex}/`,
+  /** Programs by their name: without the id at the end, any of that name. */
+  tcx: (ifindex: number, direction: string, name: string, id?: number) => `tcx/${ifindex}/${direction}/${name}/${id ?? ''}`,
   rule: (family: string) => `rule/${family}/`,
   sysctl: (key: string) => `sysctl/${key}`,
 };

@@ -18,6 +18,7 @@ import { type Resource, type ResourceKind, type Value, keys } from './resource.j
 import { routeResource } from './route.js';
 import { ruleResource } from './rule.js';
 import { filterResource, isHook, qdiscResource } from './tc.js';
+import { tcxResources } from './tcx.js';
 
 /** A table of the kernel. Interfaces are always read. */
 export type Part = Exclude<ResourceKind, 'link' | 'setting' | 'sysctl'>;
@@ -68,7 +69,7 @@ export class State {
 type Decode = (from: Bytes, message: Message, now: number) => Resource | undefined;
 
 /** What each part asks, and what it makes of the answers. */
-const parts: Readonly<Record<Exclude<Part, 'filter'>, { readonly requests: () => readonly Uint8Array[]; readonly decode: Decode }>> = {
+const parts: Readonly<Record<Exclude<Part, 'filter' | 'tcx'>, { readonly requests: () => readonly Uint8Array[]; readonly decode: Decode }>> = {
   address: { requests: () => [encodeAddressDump(NLM_F_DUMP, AF_UNSPEC, 0)], decode: (from, message, now) => addressResource(decodeAddress(from, message), now) },
   route: { requests: () => [AF_INET, AF_INET6].map((family) => encodeRouteDump(NLM_F_DUMP, family)), decode: (from, message, now) => routeResource(decodeRoute(from, message), now) },
   rule: { requests: () => [AF_INET, AF_INET6].map((family) => encodeRuleDump(NLM_F_DUMP, family)), decode: (from, message) => ruleResource(decodeRule(from, message)) },
@@ -83,15 +84,17 @@ export function monotonic(): number {
   return Number(process.hrtime.bigint() / 1_000_000n);
 }
 
-/** What to ask for some tables, and the state that the answers make. Without filters, which take a trip of their own. */
+/** What to ask for some tables, and the state that the answers make. Without filters and programs, which take trips of their own. */
 export class Reading {
   readonly requests: readonly Uint8Array[];
   readonly #wanted: ReadonlySet<Part>;
-  readonly #asked: readonly Exclude<Part, 'filter'>[];
+  readonly #asked: readonly Exclude<Part, 'filter' | 'tcx'>[];
 
   constructor(wanted: ReadonlySet<Part>) {
     const all = wanted.has('filter') ? new Set([...wanted, 'qdisc' as const]) : wanted;
-    const tables = [...all].filter((part) => part !== 'filter').map((part) => ({ part, requests: parts[part].requests() }));
+    const tables = [...all]
+      .filter((part) => part !== 'filter' && part !== 'tcx')
+      .map((part) => ({ part, requests: parts[part].requests() }));
     this.#wanted = wanted;
     this.#asked = tables.flatMap(({ part, requests }) => requests.map(() => part));
     this.requests = [encodeLinkDump(), ...tables.flatMap(({ requests }) => requests)];
@@ -138,6 +141,7 @@ export async function snapshot(
     for (const answer of requests.length === 0 ? [] : await dumps(socket, requests))
       decodeAll(answer, (from, message) => filterResource(decodeFilter(from, message)), state.time, also);
   }
+  if (wanted.has('tcx')) for (const { ifindex } of state.links.values()) also.push(...(await tcxResources(scope, ifindex)));
   for (const key of sysctls([...state.links.values()])) {
     const value = await readSysctl(scope, key).catch(absent);
     if (value !== undefined) also.push({ kind: 'sysctl', key: keys.sysctl(key), value });

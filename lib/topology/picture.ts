@@ -34,6 +34,8 @@ export interface Line {
   readonly to: string;
   readonly look: 'wire' | 'port' | 'stands on' | 'redirect' | 'overlay' | 'path';
   readonly label?: string;
+  /** The steps of the path that go along it, by their numbers, and which way. */
+  readonly steps?: { readonly numbers: readonly number[]; readonly way: 'forward' | 'back' | 'both' };
 }
 
 export interface Picture {
@@ -48,7 +50,8 @@ export function pictureOf(topology: Topology, { title, mac, path }: DrawOptions 
   const ids: { end: TopologyEnd; id: string }[] = [];
   topology.namespaces.forEach(({ name, devices }, n) => {
     const boxes: Box[] = [];
-    devices.forEach((device, d) => {
+    // By name: which was made first, and has the lower index, may be chance.
+    inOrder(devices, ({ name }) => name).forEach((device, d) => {
       if (device.kind === 'loopback') return;
       const end = { namespace: name, device: device.name };
       const id = `${prefix}n${n}d${d}`;
@@ -76,8 +79,52 @@ export function pictureOf(topology: Topology, { title, mac, path }: DrawOptions 
       if (master !== undefined) join({ namespace: name, device: master }, { namespace: name, device }, 'port');
   for (const edge of topology.edges) join(edge.from, edge.to, lookOfEdge(edge), labelOf(edge));
   for (const guest of topology.guests) join(guest.at, { namespace: guest.at.namespace, device: guest.name }, 'wire');
-  steps(topology, path).forEach(([from, to], index) => join(from, to, 'path', String(index + 1)));
-  return { ...(title !== undefined && { title }), groups, lines };
+  const drawn = walked(
+    inOrder(lines, ({ from, to, look }) => `${from} ${to} ${look}`),
+    topology,
+    path,
+    idOf,
+  );
+  return { ...(title !== undefined && { title }), groups, lines: drawn };
+}
+
+function inOrder<T>(all: readonly T[], key: (one: T) => string): readonly T[] {
+  return [...all].sort((a, b) => key(a).localeCompare(key(b), 'en', { numeric: true }));
+}
+
+/** The path goes along the lines that are there, through the bridge between two of its ports; where there is none, it has its own. */
+function walked(
+  lines: readonly Line[],
+  topology: Topology,
+  path: DrawnPath | undefined,
+  idOf: (end: TopologyEnd) => string | undefined,
+): readonly Line[] {
+  // prettier-ignore
+  const drawn = [...lines];
+  const walk = (a: string | undefined, b: string | undefined, number: number): void => {
+    if (a === undefined || b === undefined) return;
+    const along = ({ from, to, look }: Line): boolean => look !== 'overlay' && ((from === a && to === b) || (from === b && to === a && look !== 'redirect')); // prettier-ignore
+    const at = drawn.findIndex(along);
+    const line: Line = drawn[at] ?? { from: a, to: b, look: 'path' };
+    const way: 'forward' | 'back' = line.from === a ? 'forward' : 'back';
+    const { numbers = [], way: before = way } = line.steps ?? {};
+    const steps = { numbers: [...numbers, number], way: before === way ? way : ('both' as const) };
+    drawn.splice(at === -1 ? drawn.length : at, at === -1 ? 0 : 1, { ...line, steps });
+  };
+  steps(topology, path).forEach(([from, to], index) => {
+    const bridge = bridgeBetween(topology, from, to);
+    if (bridge === undefined) return walk(idOf(from), idOf(to), index + 1);
+    walk(idOf(from), idOf(bridge), index + 1);
+    walk(idOf(bridge), idOf(to), index + 1);
+  });
+  return drawn;
+}
+
+function bridgeBetween({ namespaces }: Topology, a: TopologyEnd, b: TopologyEnd): TopologyEnd | undefined {
+  if (a.namespace !== b.namespace) return undefined;
+  const devices = namespaces.find(({ name }) => name === a.namespace)?.devices ?? [];
+  const [one, other] = [a, b].map(({ device }) => devices.find(({ name }) => name === device)?.master);
+  return one === undefined || one !== other ? undefined : { namespace: a.namespace, device: one };
 }
 
 /** From each device of the path to the next one, and to the guest at its end. */

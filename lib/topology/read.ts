@@ -82,8 +82,8 @@ export async function readTopology(
   given: Readonly<Record<string, Netns>> | readonly Netns[],
   settings: TopologyOptions,
 ): Promise<Topology> {
-  const namespaces = check(namespacesSchema as never, given, 'topology') as typeof given;
-  const { guests = {} } = check(optionsSchema as never, settings, 'topology') as TopologyOptions;
+  const namespaces = check<typeof given>(namespacesSchema, given, 'topology');
+  const { guests = {} } = check<TopologyOptions>(optionsSchema, settings, 'topology');
   const named: Named = Array.isArray(namespaces) ? (namespaces as readonly Netns[]).map((one) => [nameOf(one), one] as const) : Object.entries(namespaces); // prettier-ignore
   const links = new Map<string, readonly Link[]>();
   // Older kernels do not tell them in the order of their indexes.
@@ -215,7 +215,7 @@ async function targetOf({ id, name }: HookProgram): Promise<number | undefined> 
   if (!isOurs(name)) return undefined;
   try {
     await using opened = await openRedirect(id);
-    const config = await opened?.configuration();
+    const config = await opened?.targets();
     return name === 'podtap_to_guest' ? config?.tap : config?.link;
   } catch (error) {
     if (error instanceof PodtapError || error instanceof UnsupportedError) return undefined;

@@ -80,8 +80,12 @@ export function mermaid(topology: Topology, options: DrawOptions = {}): string {
     out.push('  end');
   }
   const arrows: Readonly<Record<Line['look'], string>> = { wire: '---', port: '-.-', 'stands on': '-.->', redirect: '-->', overlay: '<-.->', path: '==>' }; // prettier-ignore
-  for (const { from, to, look, label } of lines)
-    out.push(`  ${from} ${arrows[look]}${label === undefined ? '' : `|${quote(label)}|`} ${to}`);
+  for (const { from, to, look, label, steps } of lines) {
+    const text = [label, steps?.numbers.join(', ')].filter((one) => one !== undefined).join(': ');
+    const [a, b] = steps?.way === 'back' ? [to, from] : [from, to];
+    const arrow = steps === undefined ? arrows[look] : steps.way === 'both' ? '<==>' : '==>';
+    out.push(`  ${a} ${arrow}${text === '' ? '' : `|${quote(text)}|`} ${b}`);
+  }
   for (const { boxes } of groups) for (const { id, path } of boxes) if (path !== undefined) out.push(`  style ${id} stroke:${path === 'lost' ? '#c00' : '#06c'},stroke-width:3px`); // prettier-ignore
   return `${out.join('\n')}\n`;
 }
@@ -101,7 +105,7 @@ const edges: Readonly<Record<Line['look'], string>> = {
   'stands on': 'style=dashed,color="#5f6b7a"',
   redirect: 'color="#b06000",fontcolor="#b06000",penwidth=1.5',
   overlay: 'dir=both,style=dotted,color="#7b3fa0",fontcolor="#7b3fa0",penwidth=2,constraint=false',
-  path: 'color="#c5221f",fontcolor="#c5221f",penwidth=2,constraint=false',
+  path: '',
 };
 
 /** For Graphviz: https://graphviz.org/doc/info/lang.html. Several stand side by side. */
@@ -109,8 +113,8 @@ export function dot(pictures: readonly { readonly topology: Topology; readonly o
   const several = pictures.length > 1;
   const out = [
     'digraph {',
-    '  graph [rankdir=LR, fontname="Helvetica,Arial,sans-serif", fontsize=13, compound=true, nodesep=0.25, ranksep=0.55, bgcolor=white];',
-    '  node [shape=box, style="rounded,filled", fontname="Helvetica,Arial,sans-serif", fontsize=11, margin="0.12,0.06"];',
+    `  graph [rankdir=${several ? 'TB' : 'LR'}, fontname="Helvetica,Arial,sans-serif", fontsize=13, compound=true, nodesep=0.25, ranksep=0.55, bgcolor=white];`,
+    '  node [shape=box, style="rounded,filled", fontname="Courier,monospace", fontsize=10.5, margin="0.12,0.08"];',
     '  edge [fontname="Helvetica,Arial,sans-serif", fontsize=10];',
   ];
   pictures.forEach(({ topology, options }, index) => {
@@ -138,7 +142,12 @@ function dotBody({ groups, lines }: Picture): string[] {
     }
     out.push('  }');
   }
-  for (const { from, to, look, label } of lines) out.push(`  ${from} -> ${to} [${edges[look]}${label === undefined ? '' : `,label=${quote(label)}`}];`); // prettier-ignore
+  for (const { from, to, look, label, steps } of lines) {
+    const text = [label, steps?.numbers.join(', ')].filter((one) => one !== undefined).join(': ');
+    // The later one of two settings counts.
+    const on = steps === undefined ? '' : `,color="#c5221f",fontcolor="#c5221f",penwidth=2.5,style=solid,dir=${steps.way}`;
+    out.push(`  ${from} -> ${to} [${edges[look]}${on}${text === '' ? '' : `,label=${quote(text)}`}];`.replace('[,', '['));
+  }
   return out;
 }
 

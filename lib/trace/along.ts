@@ -79,7 +79,7 @@ function isSame(a: Packet | undefined, b: Packet | undefined): boolean {
 /** In what a frame differs from what was foretold; what was not foretold (a port from a hash) is not compared. */
 export function compareFrames(foretold: Frame, seen: Frame, where = ''): readonly string[] {
   const differences: string[] = [];
-  const compare = (what: string, a: unknown, b: unknown): void => {
+  const compare = (what: string, a: string | number | boolean | undefined, b: string | number | boolean | undefined): void => {
     if (a !== undefined && a !== b) differences.push(`${where}${what}: ${String(a)} foretold, ${String(b)} seen`);
   };
   compare('source MAC', foretold.source, seen.source);

@@ -91,7 +91,7 @@ async function configOf(
   if (program.name === undefined) return undefined;
   try {
     await using opened = await openRedirect(program.id);
-    return await opened?.configuration();
+    return program.name === 'podtap_to_guest' ? await opened?.targets() : await opened?.configuration();
   } catch (error) {
     if (error instanceof PodtapError || error instanceof UnsupportedError) return undefined;
     throw error;

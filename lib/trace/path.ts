@@ -93,7 +93,7 @@ const schema = options({
  * @example console.log(String(await tracePath({ namespaces: { pod, node }, from: 'pod', to: '10.244.3.3' })))
  */
 export async function tracePath(settings: TraceOptions): Promise<PathTrace> {
-  const given = check(schema as never, settings, 'tracePath') as TraceOptions;
+  const given = check<TraceOptions>(schema, settings, 'tracePath');
   const world = worldOf(given);
   const { from, to, mark } = given;
   const walker = new Walker(world, mark);

@@ -536,7 +536,7 @@ function infoOf<K extends 'vxlan' | 'bridge' | 'macvlan'>({ info }: Link): Parti
 }
 
 function portOf({ port }: Link): Partial<PortOf<'bridge'>> {
-  return port === undefined || port instanceof Uint8Array ? {} : (port);
+  return port === undefined || port instanceof Uint8Array ? {} : port;
 }
 
 function isLocal({ local, state }: FdbEntry): boolean {

@@ -15,8 +15,12 @@ export interface Record {
   readonly kept?: Value;
 }
 
-const key = v.pipe(v.string(), v.regex(/^(link|setting|address|route|rule|neighbor|proxy|fdb|qdisc|filter|sysctl)\/./), v.maxLength(4096));
-const prefix = v.pipe(v.string(), v.regex(/^(route|rule|fdb|filter)\//), v.maxLength(4096));
+const key = v.pipe(
+  v.string(),
+  v.regex(/^(link|setting|address|route|rule|neighbor|proxy|fdb|qdisc|filter|tcx|sysctl)\/./),
+  v.maxLength(4096),
+);
+const prefix = v.pipe(v.string(), v.regex(/^(route|rule|fdb|filter|tcx)\//), v.maxLength(4096));
 const schema = v.object({
   images: v.object({
     touched: v.array(v.tuple([key, v.unknown(), v.union([v.literal('any'), v.array(v.unknown())])])),

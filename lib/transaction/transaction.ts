@@ -156,6 +156,7 @@ export class Work {
   readonly #signal: AbortSignal | undefined;
   readonly #label: string | undefined;
   readonly #patience: number | undefined;
+  readonly #ofUser: boolean;
   readonly #members: Member[] = [];
   /** Whose entry was the first to be written: the others depend on it. */
   #main: Member | undefined;
@@ -164,12 +165,19 @@ export class Work {
 
   constructor(
     journal: Journal | undefined,
-    settings: { readonly signal?: AbortSignal | undefined; readonly label?: string | undefined; readonly patience?: number } = {},
+    settings: {
+      readonly signal?: AbortSignal | undefined;
+      readonly label?: string | undefined;
+      readonly patience?: number;
+      /** false: no code of the user runs in the body. Following it through its promises makes every promise of the program slower (Node.js before 24). */
+      readonly ofUser?: boolean;
+    } = {},
   ) {
     this.#journal = journal;
     this.#signal = settings.signal;
     this.#label = settings.label;
     this.#patience = settings.patience;
+    this.#ofUser = settings.ofUser ?? true;
   }
 
   /** `commit`: how it ends well; by default what was written down is forgotten. */
@@ -177,7 +185,7 @@ export class Work {
     const layer = new Layer();
     const tx = new Transaction(netns, this, layer);
     try {
-      const result = await current.run([...(current.getStore() ?? []), tx], body, tx);
+      const result = await (this.#ofUser ? current.run([...(current.getStore() ?? []), tx], body, tx) : body(tx));
       layer.close();
       await this.#last;
       this.#signal?.throwIfAborted();
@@ -201,7 +209,7 @@ export class Work {
     const tx = new Transaction(netns, this, layer);
     try {
       signal?.throwIfAborted();
-      const result = await current.run([tx, ...(current.getStore() ?? [])], body, tx);
+      const result = await (this.#ofUser ? current.run([tx, ...(current.getStore() ?? [])], body, tx) : body(tx));
       layer.close();
       await this.#last;
       signal?.throwIfAborted();

@@ -24,6 +24,9 @@ mkdir -p /new/lib/modules/$release
 mount --bind /new/$modules /new/lib/modules/$release
 for place in /tmp /run /mnt; do mount -t tmpfs -o mode=1777 tmpfs /new$place; done
 mount -t 9p -o $options results /new/mnt
+# What is opened often, in memory.
+mount -t tmpfs tmpfs /new$root
+tar -xf /new/mnt/project.tar -C /new$root
 for place in proc sys dev; do mount --move /$place /new/$place; done
 mkdir -p /new/dev/shm /new/dev/pts
 mount -t tmpfs tmpfs /new/dev/shm

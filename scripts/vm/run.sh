@@ -4,6 +4,8 @@
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8 CI=true
 export TAP_TIMEOUT=1800 # seconds: everything here is ten times slower
 cd "$1" || exit 1
+# Only in this copy.
+find dist/test -name '*.test.js' -exec sed -i 's/^t\.setTimeout(/t.setTimeout(10 * /' {} +
 modprobe tun
 ip link set lo up
 export node=$2

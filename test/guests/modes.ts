@@ -1,5 +1,5 @@
 // The datapaths that are proved with real guests; what each must do is the same, and what differs is here.
-import type { PlumbOptions } from 'podtap';
+import { type PlumbOptions, Netns, planPlumbing } from 'podtap';
 
 export type Mode = NonNullable<PlumbOptions['mode']>;
 
@@ -13,13 +13,24 @@ export interface Trait {
   readonly root: boolean;
 }
 
-const traits: readonly Trait[] = [
+const traits = [
   { mode: 'bridge', byName: true, keepsMac: false, root: false },
   { mode: 'redirect', byName: true, keepsMac: true, root: false },
-];
+  { mode: 'ebpf', byName: true, keepsMac: true, root: true },
+  { mode: 'macvtap', byName: false, keepsMac: true, root: true },
+] as readonly Trait[];
 
-export const modes: readonly Trait[] = traits.filter(({ root }) => !root);
-export const rootModes: readonly Trait[] = traits.filter(({ root }) => root);
+/** What plumb does not know yet it refuses before it looks for eth0, which is not here. */
+async function isKnown({ mode }: Trait): Promise<boolean> {
+  await using netns = await Netns.current();
+  const error = await planPlumbing(netns, { mode, link: 'eth0' }).catch((error: unknown) => error);
+  return !(error instanceof TypeError);
+}
+const known: Trait[] = [];
+for (const trait of traits) if (await isKnown(trait)) known.push(trait);
+
+export const modes: readonly Trait[] = known.filter(({ root }) => !root);
+export const rootModes: readonly Trait[] = known.filter(({ root }) => root);
 
 /** More than the share of every run: GUESTS=all npm test -- guests/ */
 export const all = process.env.GUESTS === 'all';

@@ -3,7 +3,7 @@ import net from 'node:net';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Netns, type PlumbOptions, type Plumbing, type PlumbingEvent, bridgeEnslave, cloneMac, createTap, flushAddresses, getLink, plumb, readAddr, setNeighbor } from 'podtap'; // prettier-ignore
+import { type Netns, type PlumbOptions, type Plumbing, type PlumbingEvent, bridgeEnslave, cloneMac, createTap, flushAddresses, getLink, plumb, readAddr, setNeighbor, setSysctl } from 'podtap'; // prettier-ignore
 import { type GuestNetwork, dracutCmdline, guestOf, qemu, uml } from 'podtap/guest';
 import type { Test } from 'tap';
 import { compare, dump } from '../oracle/dump.js';
@@ -159,6 +159,8 @@ export async function proveQemuPluggedIn(t: Test, trait: Trait, subnet: Subnet):
   monitor.setEncoding('utf8').on('data', (part: string) => (heard += part));
   const tell = (execute: string, given: object = {}): void => void monitor.write(JSON.stringify({ execute, arguments: given }));
   tell('qmp_capabilities');
+  // Where the pod answers as long as there is nobody on the TAP, that would be taken for the guest.
+  await setSysctl(pod, 'net.ipv4.icmp_echo_ignore_all', 1);
   const started = performance.now();
   await using plumbing = await plumb(pod, { mode: trait.mode, vmm: 'qemu', journal: folder, tap: { name: 'tap100', attach: 'name' } });
   const made = performance.now();

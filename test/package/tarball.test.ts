@@ -59,6 +59,7 @@ await t.test('import() and require() give the same names', async (t) => {
     ['podtap/guest', 'guest/index.js'],
     ['podtap/lab', 'lab/index.js'],
     ['podtap/overlay', 'overlay/index.js'],
+    ['podtap/topology', 'topology/index.js'],
     ['podtap/trace', 'trace/index.js'],
   ] as const) {
     const names = await exported(file);
@@ -85,6 +86,12 @@ await t.test('what is bundled comes with its licence, and under its own names', 
   for (const name of bundled) t.match(notices, new RegExp(`^${name} \\d.*\\n\\n.*MIT`, 'm'), name);
   const print = `import * as all from 'podtap'; console.log(JSON.stringify(Object.entries(all).filter(([name, value]) => name !== value.name)));`;
   t.same(evaluate('names.mjs', print), []);
+});
+
+await t.test('only who draws needs Graphviz', async (t) => {
+  const bundle = join(installed, 'dist/bundle');
+  const files = readdirSync(bundle).filter((name) => name.endsWith('.js'));
+  t.same(files.filter((name) => readFileSync(join(bundle, name), 'utf8').includes('@viz-js/viz')), ['topology-svg.js']); // prettier-ignore
 });
 
 await t.test('the addon is found in the package', async (t) => {

@@ -56,6 +56,7 @@ const cases: readonly Case[] = [
 for (const { what, script, options = {}, code, message, transient = false, needs, late } of cases) {
   await t.test(what, { skip: skip || (needs !== undefined && requires(needs)) }, async (t) => {
     const netns = await fresh(t);
+    inside(netns, 'sysctl -qw net.ipv6.conf.default.accept_dad=0'); // else addresses change for a second
     const journal = directory(t);
     inside(netns, script);
     const before = await dump(netns);

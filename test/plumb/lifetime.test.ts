@@ -13,7 +13,7 @@ await t.test('the end of its scope undoes it', async (t) => {
   const before = native().openDescriptors();
   {
     await using net = await plumb(pod);
-    t.match(net, { created: true, kept: false, mode: 'bridge' });
+    t.match(net, { created: true, kept: false, mode: 'redirect' });
     t.not(await getLink(pod, net.tap.name), undefined);
   }
   t.same((await inspect(pod)).plumbings, []);
@@ -45,7 +45,7 @@ await t.test('one that is kept stays, and holds nothing', async (t) => {
   t.equal(net.kept, true);
   t.equal(native().openDescriptors(), before);
   t.match(await net.verify({ traffic: true }), { ok: true, toGuest: 'crossed', fromGuest: 'crossed' });
-  t.match(JSON.parse(JSON.stringify(net)), { label: 'vm/1', mode: 'bridge', kept: true, guest: { addresses: [{ address: '10.1.0.2/16' }, { address: 'fd00:1::2/64' }] } }); // prettier-ignore
+  t.match(JSON.parse(JSON.stringify(net)), { label: 'vm/1', mode: 'redirect', kept: true, guest: { addresses: [{ address: '10.1.0.2/16' }, { address: 'fd00:1::2/64' }] } }); // prettier-ignore
   t.equal(native().openDescriptors(), before, 'nor does it after a call');
   t.match(await net.undo(), { state: 'undone', leftBehind: [] });
   t.same(entries(), []);

@@ -1,6 +1,6 @@
 // Run by the tests beside it: plumbs, or does what else its first argument says, in the namespace of a path, with options as JSON; and is
 // killed where ORACLE_FAULTS or KILL_AT_CALL ('renameSync 2': in the middle of the journal's second rename) say.
-import { Netns, openPlumbing, plumb, recover, transaction, unplumb } from 'podtap';
+import { Netns, openPlumbing, planPlumbing, plumb, recover, transaction, unplumb } from 'podtap';
 import type { PlumbOptions } from 'podtap';
 import { installGate } from '../../lib/kernel/gate.js';
 import { changes, installFaultsOfEnvironment } from '../oracle/faults.js';
@@ -11,6 +11,8 @@ const options = JSON.parse(json) as PlumbOptions;
 const label = options.label ?? '';
 const netns = await Netns.open(path);
 
+// What plumb tries out once in a process does not count.
+await planPlumbing(netns, { link: 'eth0', ...options }).catch(() => undefined);
 installFaultsOfEnvironment();
 const [call, nth] = (process.env.KILL_AT_CALL ?? '').split(' ');
 let seen = 0;

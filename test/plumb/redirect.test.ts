@@ -1,5 +1,5 @@
 // plumb by redirect: with real frames, among the filters of others, and with a TAP that goes away.
-import { type Netns, type Plumbing, addQdisc, createVeth, inspect, listFilters, openPlumbing, planPlumbing, plumb, recover, transaction } from 'podtap'; // prettier-ignore
+import { type Netns, type Plumbing, addQdisc, createVeth, inspect, listFilters, openPlumbing, planPlumbing, plumb, recover, setLink, transaction } from 'podtap'; // prettier-ignore
 import { ping, runGuest } from 'podtap/lab';
 import t, { type Test } from 'tap';
 import { compare, dump } from '../oracle/dump.js';
@@ -227,4 +227,55 @@ await t.test('the plan, as a person would have written it', { skip }, async (t) 
   const plan = String(await planPlumbing(pod, { tap: 'tap7' }));
   t.match(plan, /^tc qdisc add dev eth0 ingress$/m);
   t.match(plan, /^tc filter add dev eth0 parent ffff: protocol all .*action mirred egress redirect dev tap7 cookie [0-9a-f]+$/m);
+});
+
+await t.test('auto: what fits, and why not the others', { skip }, async (t) => {
+  const { pod, journal } = await podOf(t);
+  const net = await plumb(pod, { journal, mode: 'auto' });
+  t.match(net.picked, { mode: net.mode, why: /not ebpf: no programs|programs can be loaded/ });
+  t.equal((await plumb(pod, { journal, mode: 'auto' })).created, false);
+  t.equal((await plumb(pod, { journal, mode: net.mode })).created, false);
+  await t.rejects(plumb(pod, { journal, mode: 'bridge' }), {
+    code: 'ERR_PLUMB_CONFLICT',
+    message: /mode was '(redirect|ebpf)', and now is 'bridge'/,
+  });
+  await net.undo();
+});
+
+await t.test('a macvlan cannot be bridged, and is redirected', { skip: skip || requires('macvlan') }, async (t) => {
+  const node = await fresh(t);
+  const pod = await fresh(t);
+  await createVeth(node, 'vn', { addresses: ['10.1.0.1/24'], up: true, peer: { name: 'below', up: true } });
+  inside(node, 'ip link add link below name m0 type macvlan mode bridge');
+  await setLink(node, 'm0', { netns: pod });
+  inside(pod, 'ip link set m0 name eth0; ip address add 10.1.0.2/24 dev eth0; ip link set eth0 up');
+  const journal = directory(t);
+  await t.rejects(plumb(pod, { journal, mode: 'bridge' }), { code: 'ERR_PLUMB_LINK_KIND' });
+  const net = await plumb(pod, { journal, mode: 'auto' });
+  t.equal((await net.verify({ traffic: true })).ok, true);
+  {
+    await using _ = await runGuest(net.tap, net.guest);
+    t.equal(await until(() => answers(node, '10.1.0.2')), true);
+  }
+  await net.undo();
+});
+
+await t.test('filters of others are told of', { skip }, async (t) => {
+  const { pod, journal } = await podOf(t);
+  inside(pod, 'tc qdisc add dev eth0 clsact; tc filter add dev eth0 ingress protocol ip pref 10 u32 match ip protocol 47 0xff flowid 1:1');
+  for (const [options, code] of [
+    [{ filters: 'first' }, 'FILTER_BEHIND'],
+    [{ filters: 'last' }, 'FILTER_BEFORE'],
+    [{ mode: 'bridge' }, 'FILTER_BEFORE'],
+  ] as const) {
+    const net = await plumb(pod, { journal, ...options });
+    t.match(await net.verify(), { ok: true, warnings: [{ code, message: /u32 with priority 10 on eth0/ }] });
+    t.match((await inspect(pod)).warnings, [{ code }]);
+    await net.undo();
+  }
+});
+
+await t.test('antiSpoof is for ebpf, and says so', { skip }, async (t) => {
+  const { pod } = await podOf(t);
+  await t.rejects(planPlumbing(pod, { antiSpoof: true }), { name: 'UnsupportedError', message: /mode 'ebpf' only/ });
 });

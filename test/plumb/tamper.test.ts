@@ -70,8 +70,10 @@ async function tampered(t: Parameters<typeof directory>[0], pod: Pod, todo: read
   none(readdirSync(journal), 'in the journal');
 }
 
-// In another bridge eth0 is another sort of port, and that bridge another bridge: see the cases below.
-const tricks = (Object.keys(acts) as Tampering['what'][]).filter((what) => what !== 'enslave');
+// Without the TAP the filter of redirect is another one: see redirect.test.ts. In another bridge eth0 is another sort of port, and that bridge another bridge: see the cases below.
+const tricks = (Object.keys(acts) as Tampering['what'][]).filter(
+  (what) => what !== 'enslave' && (mode === 'bridge' || what !== 'deleteOurs'),
+);
 
 await t.test('any pod, any tampering', { skip }, async (t) => {
   await fc.assert(
@@ -117,21 +119,22 @@ for (const [what, command, left, leftBehind] of cases) {
   });
 }
 
-await t.test('the interface itself is gone', { skip }, async (t) => {
-  await using built = await build(richPod);
-  const { netns } = built;
-  const journal = directory(t);
-  const net = await plumb(netns, { ...wanted, journal });
-  await run(netns, 'ip', ['link', 'del', 'eth0']);
-  const report = await net.undo();
-  t.equal(report.state, 'undone');
-  const told = report.leftBehind.join('\n');
-  t.match(told, /the interface with index 100 is gone/);
-  t.match(told, /^route fd20::\/32 .* cannot have its source address fd00:1::2 again, which is gone with its interface$/m);
-  const { rows } = await dump(netns);
-  t.notOk(rows.some(({ table, fields }) => table === 'podtap link' && ours.includes(String(fields.name))));
-  t.same(readdirSync(journal), []);
-});
+if (mode === 'bridge')
+  await t.test('the interface itself is gone', { skip }, async (t) => {
+    await using built = await build(richPod);
+    const { netns } = built;
+    const journal = directory(t);
+    const net = await plumb(netns, { ...wanted, journal });
+    await run(netns, 'ip', ['link', 'del', 'eth0']);
+    const report = await net.undo();
+    t.equal(report.state, 'undone');
+    const told = report.leftBehind.join('\n');
+    t.match(told, /the interface with index 100 is gone/);
+    t.match(told, /^route fd20::\/32 .* cannot have its source address fd00:1::2 again, which is gone with its interface$/m);
+    const { rows } = await dump(netns);
+    t.notOk(rows.some(({ table, fields }) => table === 'podtap link' && ours.includes(String(fields.name))));
+    t.same(readdirSync(journal), []);
+  });
 
 await t.test('in the middle: before the step that fails', { skip }, async () => {
   await fc.assert(
@@ -165,7 +168,7 @@ await t.test('a request that fails, and then a stranger, and then the undo', { s
   const { netns } = built;
   const journal = directory(t);
   const before = await dump(netns);
-  const { value, error } = await withFaults([{ at: 8, how: 'refused' }], () =>
+  const { value, error } = await withFaults([{ at: mode === 'bridge' ? 8 : 5, how: 'refused' }], () =>
     transaction(
       netns,
       async (tx) => {

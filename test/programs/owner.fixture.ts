@@ -12,6 +12,6 @@ for (const [index, path] of paths.entries()) {
       return at < 0 ? undefined : { at, how: 'killed', errno: 0 };
     });
   }
-  (await plumb(pod, { label: `vm/${index + 1}` })).keep();
+  (await plumb(pod, { mode: 'bridge', label: `vm/${index + 1}` })).keep();
   await pod.close();
 }

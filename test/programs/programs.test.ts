@@ -106,7 +106,7 @@ await t.test('an OCI hook', async (t) => {
 
 await t.test('a supervisor', async (t) => {
   const pod = await (await createNode(t)).pod(2);
-  await using net = await plumb(pod);
+  await using net = await plumb(pod, { mode: 'bridge' });
   const stop = new AbortController();
   const lines: string[] = [];
   let restarts = 0;
@@ -142,7 +142,7 @@ await t.test('a person who wonders', async (t) => {
     return stdout;
   };
   t.equal(await debug(), 'nothing is plumbed here\n');
-  await using net = await plumb(pod, { label: 'vm/7' });
+  await using net = await plumb(pod, { mode: 'bridge', label: 'vm/7' });
   t.equal(
     await debug(),
     'eth0 <-> tap0 by bridge, label vm/7, held by nobody\n{"ok":true,"toGuest":"crossed","fromGuest":"crossed","problems":[]}\n',

@@ -71,9 +71,23 @@ function commandOf(kind: Kind, { args, parameters, processors = 1 }: MachineOpti
     const home = mkdtempSync(join(folder, 'uml-'));
     return ['linux.uml', 'mem=128M', `initrd=${initramfs(kind)}`, `uml_dir=${home}`, 'con=null', 'con0=fd:0,fd:1', 'quiet', 'panic=-1', ...args, ...parameters]; // prettier-ignore
   }
-  const machine = '-M pc -accel tcg -cpu max -m 192 -nodefaults -no-user-config -display none -no-reboot -chardev stdio,id=console,signal=off -serial chardev:console'; // prettier-ignore
+  return qemuCommand(parameters, [
+    '-chardev',
+    'stdio,id=console,signal=off',
+    '-serial',
+    'chardev:console',
+    '-smp',
+    String(processors),
+    ...args,
+  ]);
+}
+
+/** All but its network card. */
+export function qemuCommand(parameters: readonly string[], more: readonly string[]): readonly [string, ...string[]] {
+  const machine = '-M pc -accel tcg -cpu max -m 192 -nodefaults -no-user-config -display none -no-reboot';
   const append = ['console=ttyS0', 'quiet', 'panic=-1', 'tsc=reliable', 'mitigations=off', ...parameters].join(' ');
-  return ['qemu-system-x86_64', ...machine.split(' '), '-smp', String(processors), '-kernel', join(root, 'cache/guests/vmlinuz'), '-initrd', initramfs(kind), '-append', append, ...args]; // prettier-ignore
+  const kernel = ['-kernel', join(root, 'cache/guests/vmlinuz'), '-initrd', initramfs('qemu'), '-append', append];
+  return ['qemu-system-x86_64', ...machine.split(' '), ...kernel, ...more];
 }
 
 /** Resolves when it is up and has said all. Where this machine is short of processes the guest's first one may fail to fork. */

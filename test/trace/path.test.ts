@@ -4,8 +4,9 @@ import { defineGuest } from 'podtap/guest';
 import { ping, runGuest } from 'podtap/lab';
 import { type TraceOptions, captureAlong, tracePath } from 'podtap/trace';
 import t, { type Test } from 'tap';
+import { until } from '../support/inside.js';
 import { requires } from '../support/requires.js';
-import { NODE1, NODE3, POD_MAC, Stack, VTEP1, VTEP3, createNodes, createSlash16, createSlash32 } from '../../examples/labs.js';
+import { NODE1, NODE3, POD_MAC, Stack, VTEP1, VTEP3, createNodes, createSlash16, createSlash32, settled } from '../../examples/labs.js';
 
 const skip = requires('tun', 'bridge');
 const overlay = requires('bridge', 'vxlan');
@@ -24,6 +25,7 @@ async function foretold(
   options: Omit<TraceOptions, 'namespaces'>,
 ): Promise<Awaited<ReturnType<typeof tracePath>>> {
   // prettier-ignore
+  await settled(namespaces);
   const trace = await tracePath({ namespaces, ...options });
   const { agrees, hops } = await captureAlong(trace, namespaces, () => ping(sender, options.to, { count: 2, interval: 20, timeout: trace.delivered ? 1000 : 100 })); // prettier-ignore
   t.ok(agrees, 'at every hop', { found: hops.flatMap(({ hop, differences }) => differences.map((one) => `${hop.namespace} ${hop.device} ${hop.direction}: ${one}`)) }); // prettier-ignore
@@ -39,7 +41,7 @@ function devices({ hops }: Awaited<ReturnType<typeof tracePath>>): string[] {
 await t.test('scene 1: by the bridges of node and pod', { skip }, async (t) => {
   const stack = stackOf(t);
   const namespaces = await createSlash16(stack);
-  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', label: 'trace/1' }));
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'trace/1' }));
   const guest = stack.use(await runGuest(net.tap, net.guest));
   const guests = { unikernel: { namespace: 'pod', network: net.guest } };
 
@@ -66,7 +68,7 @@ await t.test('scene 1: by the bridges of node and pod', { skip }, async (t) => {
 await t.test('scene 3: one sentence says why the ping fails', { skip }, async (t) => {
   const stack = stackOf(t);
   const namespaces = await createSlash32(stack);
-  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', label: 'trace/3', guestMac: 'random' }));
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'trace/3', guestMac: 'random' }));
   const guest = stack.use(await runGuest(net.tap, net.guest));
   const guests = { unikernel: { namespace: 'pod', network: net.guest } };
   const { loss, summary } = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
@@ -88,7 +90,7 @@ await t.test('scene 3: one sentence says why the ping fails', { skip }, async (t
 await t.test('scene 4: by proxy ARP, a router, and the adopted MAC', { skip }, async (t) => {
   const stack = stackOf(t);
   const namespaces = await createSlash32(stack);
-  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', label: 'trace/4' }));
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'bridge', label: 'trace/4' }));
   const guest = stack.use(await runGuest(net.tap, net.guest));
   const guests = { unikernel: { namespace: namespaces.pod, network: net.guest } };
   const there = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
@@ -96,6 +98,19 @@ await t.test('scene 4: by proxy ARP, a router, and the adopted MAC', { skip }, a
   t.equal(there.hops.at(-1)!.frame.packet!.ttl, 63);
   const back = await foretold(t, namespaces, guest.netns, { guests, from: 'unikernel', to: '198.51.100.80' });
   t.match(back.hops[0]!.because, [{ text: 'unikernel was told: default via 169.254.1.1' }, { answer: { by: 'proxy_arp' } }]);
+});
+
+await t.test('scene 5: by a redirect', { skip: requires('tun', 'u32') }, async (t) => {
+  const stack = stackOf(t);
+  const namespaces = await createSlash32(stack);
+  const net = stack.use(await plumb(namespaces.pod, { link: 'eth0', tap: 'tap100', mode: 'redirect', label: 'trace/5' }));
+  const guest = stack.use(await runGuest(net.tap, net.guest));
+  const guests = { unikernel: { namespace: 'pod', network: net.guest } };
+  const there = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
+  t.strictSame(devices(there).slice(-2), ['pod eth0 in', 'pod tap100 out']);
+  t.match(there.hops.at(-1)!.because, [{ by: 'filter' }]);
+  const back = await foretold(t, namespaces, guest.netns, { guests, from: 'unikernel', to: '198.51.100.80' });
+  t.strictSame(devices(back).slice(0, 2), ['pod tap100 in', 'pod eth0 out']);
 });
 
 await t.test('a redirect by filters: eth0 keeps its address, and has nothing of it', { skip: requires('tun', 'u32') }, async (t) => {
@@ -186,10 +201,11 @@ await t.test('lost', { skip: requires('bridge') }, async (t) => {
     { name: 'a node that does not forward', code: 'NOT_FORWARDED', at: 'node', reason: /does not forward what comes in by k8s_br0/, spoil: async ({ node, client }) => { await setNeighbor(client, 'eth0', { address: '169.254.1.1', mac: '02:00:00:cc:cc:c1' }); await setSysctl(node, 'net.ipv4.ip_forward', 0); } },
     { name: 'the reverse path', code: 'RP_FILTER', at: 'node', reason: /rp_filter is 1/, spoil: async ({ node, client }) => { await setNeighbor(client, 'eth0', { address: '169.254.1.1', mac: '02:00:00:cc:cc:c1' }); await deleteRoute(node, { dst: '172.17.0.4/32' }); await setSysctl(node, 'net.ipv4.conf.k8s_br0.rp_filter', 1); } },
     { name: 'a MAC that nobody has', code: 'FDB_UNKNOWN', at: 'node', reason: /k8s_br0 in node does not know 02:00:00:00:00:99, and floods the frame to where nobody has it \(eth0 in client, eth0 in pod\)$/, spoil: ({ node }) => setNeighbor(node, 'k8s_br0', { address: '172.17.0.5', mac: '02:00:00:00:00:99' }) },
-    { name: 'an end that is down', code: 'FDB_UNKNOWN', at: 'node', reason: /where nobody has it \(eth0 in client\); its port veth5 is disabled/, spoil: ({ pod }) => setLink(pod, 'eth0', { up: false }) },
+    { name: 'an end that is down', code: 'FDB_UNKNOWN', at: 'node', reason: /where nobody has it \(eth0 in client\); its port veth5 is disabled/, spoil: async ({ node, pod }) => { await setLink(pod, 'eth0', { up: false }); await until(async () => (await getLink(node, 'veth5'))?.operstate === 'LOWERLAYERDOWN'); } },
     { name: 'the way out is down', code: 'NO_ROUTE', at: 'client', reason: /no route/, spoil: ({ client }) => setLink(client, 'eth0', { up: false }) },
     { name: 'a bridge that is down', code: 'PORT_BLOCKED', at: 'node', reason: /disabled/, spoil: async ({ node, client }) => { await setNeighbor(client, 'eth0', { address: '169.254.1.1', mac: '02:00:00:cc:cc:c1' }); await setLink(node, 'k8s_br0', { up: false }); } },
     { name: 'nobody answers', code: 'NO_NEIGHBOR', at: 'client', reason: /asked by ARP, of those who hear the question \(.*\) nobody has the address/, spoil: ({ node }) => setSysctl(node, 'net.ipv4.conf.k8s_br0.proxy_arp', 0) },
+    { name: 'no proxy for what is on the same wire', code: 'NO_NEIGHBOR', at: 'client', reason: /asked by ARP/, spoil: async ({ client, pod }) => { await addRoute(client, { dst: '172.17.0.5/32', dev: 'eth0', scope: 'link' }); await setSysctl(pod, 'net.ipv4.conf.eth0.arp_ignore', 8); } },
     { name: 'one that keeps silent', code: 'NO_NEIGHBOR', at: 'node', reason: /eth0 in server/, options: { to: '198.51.100.80' }, spoil: ({ server }) => setSysctl(server, 'net.ipv4.conf.eth0.arp_ignore', 8) },
     { name: 'the host of another address', code: 'NOT_FORWARDED', at: 'server', reason: /203\.0\.113\.9 is no address of server/, options: { to: '203.0.113.9' }, spoil: async () => undefined },
   ]; // prettier-ignore
