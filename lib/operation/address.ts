@@ -85,24 +85,24 @@ export const addressDelete: OperationKind<AddressDelete> = {
     const index = on.find(link);
     on.will(keys.address(index, address.address, address.peer), undefined);
     if (address.address.includes(':')) touchIpv6(address, index, on);
-    else touchIpv4(address, index, on);
+    else touchIpv4(index, on);
   },
   command: ({ link, address }) => words('ip', 'address', 'delete', ...ownWords(address), 'dev', device(link)),
 };
 
 // What goes with an address, as measured on Linux 6.18: its secondaries, unless promote_secondaries is set; routes with that source, of
 // any interface; with the last one every route of the interface. What the kernel makes for an address in table local goes and comes with it.
-function touchIpv4({ address }: Address, index: number, on: Touching): void {
-  const [own] = address.split('/');
+function touchIpv4(index: number, on: Touching): void {
   const isIpv4 = (text: string): boolean => !text.includes(':');
   on.mayGo('address', ({ link, value }) => link === index && isIpv4((value as unknown as Address).address));
+  const sources = on.addressesOf(index);
   for (const { kind, key, value } of on.state.resources.values()) {
     const route = value as unknown as Route;
     if (kind !== 'route' || !isIpv4(route.dst)) continue;
     const here = devicesOf(route).includes(index);
     // Where a secondary takes the place of its primary, the kernel's routes get its source.
     if (here && route.protocol === 'kernel') on.mayChange(key);
-    else if (here || route.src === own) on.will(key, undefined);
+    else if (here || sources.has(route.src)) on.will(key, undefined);
   }
   // With the last address the interface forgets ARP, proxies and permanent neighbours too (fib_disable_ip, arp_ifdown).
   for (const kind of ['neighbor', 'proxy'] as const)

@@ -352,7 +352,7 @@ function touchLink({ link, change }: LinkSet, on: Touching): void {
       const route = value as unknown as Route;
       if (kind === 'route' && isIpv6(route) && route.mtu !== undefined && devicesOf(route).includes(index)) on.mayChange(key);
     }
-    if (now.master !== undefined) on.mayChange(keys.setting(now.master, 'mtu'));
+    if (now.master !== undefined) touchMaster(now.master, on);
   }
   if (master === undefined) return;
   touchMaster(master, on);
@@ -371,7 +371,7 @@ function masterIndex(master: LinkRef | null, on: Touching): number {
 /** A bridge follows its ports with its MTU, and with its MAC until somebody gives it one. */
 function touchMaster(master: LinkRef | null | undefined, on: Touching): void {
   if (master === null || master === undefined) return;
-  for (const name of ['mac', 'mtu']) on.mayChange(keys.setting(on.find(master), name));
+  for (const name of ['mac', 'mtu', 'ipv6Mtu']) on.mayChange(keys.setting(on.find(master), name));
 }
 
 /** Of one message the kernel first brings the link up, with an address that addr_gen_mode 'none' is to keep it from, and as a port that learns. */

@@ -68,6 +68,12 @@ export class Touching {
     this.images.additions.set(prefix, [...this.state.resources.keys()].filter((key) => key.startsWith(prefix))); // prettier-ignore
   }
 
+  /** Without their prefix lengths. */
+  addressesOf(ifindex: number): ReadonlySet<string | undefined> {
+    const of = [...this.state.resources.values()].filter(({ kind, link }) => kind === 'address' && link === ifindex);
+    return new Set(of.map(({ value }) => (value as unknown as Address).address.replace(/\/.*/, '')));
+  }
+
   /** Everything of a family that an interface has, as when it goes down or loses IPv6. */
   mayLose(ifindex: number, what: 'ipv6' | 'down'): void {
     const wide = (text: string): boolean => text.includes(':');
@@ -79,6 +85,13 @@ export class Touching {
       const route = value as unknown as Route;
       return (what === 'down' || isIpv6(route)) && devicesOf(route).includes(ifindex);
     });
+    // Those of other interfaces stay, without the source that is gone.
+    const sources = this.addressesOf(ifindex);
+    for (const { kind, key, value } of this.state.resources.values()) {
+      if (kind !== 'route') continue;
+      const { src, ...route } = value as { [name: string]: Value; src?: string; dst: string };
+      if (src !== undefined && wide(route.dst) && sources.has(src)) this.will(key, undefined, route);
+    }
   }
 
   /** It cannot be put back: so it is refused, before anything is done. */

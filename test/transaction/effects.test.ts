@@ -4,14 +4,19 @@ import {
   type Netns,
   type Transaction,
   addAddress,
+  createBridge,
   createVeth,
+  deleteAddress,
   flushAddresses,
+  getLink,
   listAddresses,
+  replaceRoute,
   setLink,
   setSysctl,
   transaction,
 } from 'podtap';
 import { compare, dump } from '../oracle/dump.js';
+import { requires } from '../support/requires.js';
 import { fresh, inside } from '../support/inside.js';
 
 type Test = Parameters<typeof fresh>[0];
@@ -74,4 +79,61 @@ await t.test('routes of the kernel that came with an address go with it', async 
       await addAddress(tx, 'eth0', { address, ...(family === 'ipv6' && { flags: ['nodad'] }) });
       await flushAddresses(tx, 'eth0', { family });
     });
+});
+
+await t.test('one address is deleted: its secondaries, routes from it elsewhere, what hung on the last one', async (t) => {
+  const netns = await pod(t);
+  inside(netns, 'sysctl -qw net.ipv4.conf.eth0.promote_secondaries=0; ip addr add 10.6.0.1/24 dev eth0; ip addr add 10.6.0.2/24 dev eth0');
+  await undone(t, netns, (tx) => deleteAddress(tx, 'eth0', '10.6.0.1/24'));
+  inside(
+    netns,
+    'ip addr add 10.8.0.1/24 dev eth1; ip route add 10.21.0.0/24 dev eth1 src 10.6.0.2; ip route add 10.22.0.0/24 dev eth1 src 10.6.0.1',
+  );
+  await undone(t, netns, (tx) => deleteAddress(tx, 'eth0', '10.6.0.2/24'));
+  await undone(t, netns, (tx) => deleteAddress(tx, 'eth0', '10.6.0.1/24'));
+  inside(netns, 'ip neigh add 10.8.0.9 lladdr 02:00:00:00:00:09 dev eth1 nud permanent; ip neigh add proxy 10.8.0.8 dev eth1');
+  inside(
+    netns,
+    'ip addr add fd06::1/64 dev eth0 nodad; ip addr add fd08::1/64 dev eth1 nodad; ip route add fd22::/64 dev eth1 src fd06::1',
+  );
+  await undone(t, netns, (tx) => deleteAddress(tx, 'eth1', '10.8.0.1/24'));
+  await undone(t, netns, (tx) => deleteAddress(tx, 'eth0', 'fd06::1/64'));
+  await undone(t, netns, (tx) => setSysctl(tx, 'net.ipv6.conf.eth0.disable_ipv6', '1'));
+});
+
+await t.test('a MAC is changed, and with it the permanent neighbours go', async (t) => {
+  const netns = await pod(t);
+  inside(netns, 'ip addr add 10.6.0.1/24 dev eth0; ip neigh add 10.6.0.9 lladdr 02:00:00:00:00:09 dev eth0 nud permanent');
+  await undone(t, netns, (tx) => setLink(tx, 'eth0', { mac: '02:00:00:00:00:66' }));
+  await undone(t, netns, (tx) => setLink(tx, 'eth0', { arp: false }));
+});
+
+await t.test('a bridge follows its ports with its MAC and its MTU', { skip: requires('bridge') }, async (t) => {
+  const netns = await pod(t);
+  await setLink(netns, 'eth0', { mac: '02:00:00:00:00:05' });
+  await setLink(netns, 'eth1', { mac: '02:00:00:00:00:02', mtu: 1400 });
+  await createBridge(netns, 'br0');
+  // What it is without ports is told of its bridge_id and its carrier only before it has had one.
+  const shape = async (): Promise<unknown[]> => {
+    const { mac, mtu, master } = (await getLink(netns, 'br0'))!;
+    return [mac, mtu, master, inside(netns, 'sysctl -n net.ipv6.conf.br0.mtu')];
+  };
+  const before = await shape();
+  await t.rejects(
+    transaction(netns, async (tx) => (await setLink(tx, 'eth1', { master: 'br0' }), Promise.reject(new Error('no'))), { journal: false }),
+  );
+  t.same(await shape(), before);
+  await setLink(netns, 'eth0', { master: 'br0' });
+  await undone(t, netns, (tx) => setLink(tx, 'eth1', { master: 'br0' }));
+  await undone(t, netns, (tx) => setLink(tx, 'eth0', { mtu: 1300, mac: '02:00:00:00:00:07' }));
+});
+
+await t.test('routes of one group come back in their order', async (t) => {
+  const netns = await pod(t);
+  inside(netns, 'ip addr add 10.6.0.1/24 dev eth0; ip addr add 10.8.0.1/24 dev eth1');
+  for (const hop of ['10.6.0.9 dev eth0', '10.8.0.9 dev eth1', '10.6.0.8 dev eth0'])
+    inside(netns, `ip route append 10.21.0.0/24 via ${hop}`);
+  await undone(t, netns, (tx) => replaceRoute(tx, { dst: '10.21.0.0/24', via: '10.8.0.7', dev: 'eth1' }));
+  await undone(t, netns, (tx) => setLink(tx, 'eth0', { up: false }));
+  await undone(t, netns, (tx) => deleteAddress(tx, 'eth0', '10.6.0.1/24'));
 });
