@@ -56,7 +56,8 @@ await t.test('what opens the TAP as Firecracker does', { skip: requires('tun', '
     process.kill(holder!.pid, 'SIGKILL');
     await net.tap.waitDetached({ signal: AbortSignal.timeout(10_000) });
     // The headers of 12 bytes and the offloads outlive who has set them: who comes next must not mind.
-    const guest = await runGuest(await openTap(pod, net.tap.name, { vnetHdr: false }), net.guest).catch((error: unknown) => error as Error);
+    await using tap = await openTap(pod, net.tap.name, { vnetHdr: false });
+    const guest = await runGuest(tap, net.guest).catch((error: unknown) => error as Error);
     if (guest instanceof Error) t.fail(guest.message);
     else {
       t.ok(await answered(client, POD.ipv4), 'a guest without headers comes after it, and answers');
