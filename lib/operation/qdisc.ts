@@ -47,6 +47,8 @@ function parentOf({ kind, parent }: { readonly kind?: string | undefined; readon
   return parent ?? (kind === 'ingress' || kind === 'clsact' ? kind : 'root');
 }
 
+const DEFAULT_TX_QUEUE_LEN = 1000; // packets: include/linux/netdevice.h
+
 export const qdiscAdd: OperationKind<QdiscAdd> = {
   schema: v.pipe(
     operation('qdisc.add', { link: linkRef, qdisc: qdiscSchema }),
@@ -64,7 +66,7 @@ export const qdiscAdd: OperationKind<QdiscAdd> = {
     const index = on.find(link);
     on.mayChange(keys.qdisc(index, placeOf(qdisc)));
     // Any qdisc, ingress too, gives a length to the queue of an interface that has none: net/sched/sch_api.c, qdisc_create().
-    if (on.state.links.get(index)?.txQueueLength === 0) on.mayChange(keys.setting(index, 'txQueueLength'));
+    if (on.state.links.get(index)?.txQueueLength === 0) on.will(keys.setting(index, 'txQueueLength'), 0, DEFAULT_TX_QUEUE_LEN);
   },
   command: ({ link, qdisc }) =>
     words(

@@ -171,7 +171,7 @@ await t.test('two namespaces, killed anywhere: both or none', { skip }, async (t
     const about = JSON.stringify(env);
     const before = [await dump(netns), await dump(other.netns)];
     const ended = await elsewhere('across', netns, journal, { ...wanted, label: 'vm/' }, env, other.netns.path!);
-    const there = async (): Promise<boolean[]> => Promise.all([netns, other.netns].map(async (one) => (await openPlumbing(one, { journal })) !== undefined)); // prettier-ignore
+    const there = async (): Promise<boolean[]> => Promise.all([netns, other.netns].map(async (one) => (await openPlumbing(one, { journal }))?.keep() !== undefined)); // prettier-ignore
     const was = (await there()).join();
     const report = labelsOf(await recover({ journal }));
     t.notMatch(report, /failed/, about);

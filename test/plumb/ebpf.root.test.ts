@@ -55,6 +55,7 @@ await t.test('frames cross both ways; undone by another process', { skip }, asyn
     for (const address of ['10.1.0.2', 'fd00:1::2']) t.equal(await until(() => answers(node, address)), true, address);
     for (const address of ['10.1.0.1', 'fd00:1::1']) t.equal(await until(() => answers(guest.netns, address)), true, address);
   }
+  await net.tap.close(); // what the guest held
   net.keep();
   const { stdout } = await elsewhere('unplumb', pod, journal, { label: 'vm/7' });
   t.same(JSON.parse(stdout), { state: 'undone', leftBehind: [] });
