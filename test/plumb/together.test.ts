@@ -146,7 +146,7 @@ await t.test('two interfaces of one pod, in any order', { skip }, async (t) => {
     before = await asBefore(before, netns, journal, how);
   } // prettier-ignore
   // The second one fails: none of it stays.
-  const failing = await transaction(netns, async (tx) => [await plumb(tx, { link: 'eth0' }), await plumb(tx, { link: 'eth7' })], { journal }).catch((error: unknown) => error); // prettier-ignore
+  const failing = await transaction(netns, async (tx) => [(await plumb(tx, { link: 'eth0' })).keep(), await plumb(tx, { link: 'eth7' })], { journal }).catch((error: unknown) => error); // prettier-ignore
   t.match(failing, { code: 'ERR_PLUMB_NO_LINK' });
   before = await asBefore(before, netns, journal, 'the second one failed');
   for (let at = 20; ; at += 7) {
