@@ -18,7 +18,7 @@ import { type UndoReport, undoEntry } from '../transaction/recover.js';
 import { undo } from '../transaction/undo.js';
 import { type PlumbingEvent, eventsOf } from './events.js';
 import { plumbError } from './failure.js';
-import type { PlumbRecord } from './record.js';
+import type { PlumbRecord, Undoing } from './record.js';
 import { warningsOf } from './warnings.js';
 import { repairWiring } from './repair.js';
 import { type Crossing, traffic } from './traffic.js';
@@ -34,12 +34,6 @@ export interface Verification {
   /** What of others sits on the pod's interface, and what it means; it is no fault. Absent where nothing does. */
   readonly warnings?: readonly Problem[];
 }
-
-/** How it can be undone. */
-export type Undoing =
-  | { readonly journal: Journal; readonly entry: Entry }
-  /** Without a journal: by this process alone. */
-  | { readonly images: Images };
 
 const verifyOptions = options({ traffic: optional(boolean), signal: optional(abortSignal) });
 

@@ -1,4 +1,6 @@
 // What the journal keeps of a plumbing beside the images: enough to give it back to another process.
+import type { Images } from '../state/images.js';
+import type { Entry, Journal } from '../transaction/journal.js';
 import * as v from 'valibot';
 import { defineGuest, type GuestNetwork } from '../guest/network.js';
 import type { Value } from '../state/value.js';
@@ -30,3 +32,9 @@ export function plumbRecord(kept: Value): PlumbRecord | undefined {
     return undefined;
   }
 }
+
+/** How it can be undone. */
+export type Undoing =
+  | { readonly journal: Journal; readonly entry: Entry }
+  /** Without a journal: by this process alone. */
+  | { readonly images: Images };

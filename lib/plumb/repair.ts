@@ -4,7 +4,7 @@ import { snapshot } from '../state/snapshot.js';
 import { acquire, acquireHere, namespaceLock } from '../transaction/lock.js';
 import { TransactionError } from '../errors.js';
 import { reread } from '../transaction/recover.js';
-import type { Undoing } from './plumbing.js';
+import type { Undoing } from './record.js';
 import type { Fault } from './datapath.js';
 import { type Wiring, faultParts, faultsOf } from './datapaths.js';
 

@@ -1,5 +1,5 @@
 import { type Link, namedInet6Conf } from '../wire/link.js';
-import { type Value, keys } from './resource.js';
+import type { Value } from './resource.js';
 
 /** What can be set of an interface and read back, one resource each. */
 export const settings = {
@@ -44,8 +44,4 @@ export function settingOf(link: Link, field: string): Value {
 /** That it is there, and is the one that was meant: its index may be another's by now. */
 export function existence({ name, kind }: Pick<Link, 'name' | 'kind'>): Value {
   return { name, kind };
-}
-
-export function linkKey({ ifindex }: Link): string {
-  return keys.link(ifindex);
 }
