@@ -142,8 +142,8 @@ await t.test('auto picks it, and says why; again it is the same', { skip }, asyn
   const { pod, journal } = await podOf(t);
   await using net = await plumb(pod, { journal, mode: 'auto' });
   t.match(net.picked, { mode: 'ebpf', why: /programs can be loaded/ });
-  t.equal((await plumb(pod, { journal, mode: 'auto' })).created, false);
-  t.equal((await plumb(pod, { journal, mode: 'ebpf' })).created, false);
+  t.equal((await plumb(pod, { journal, mode: 'auto' })).keep().created, false);
+  t.equal((await plumb(pod, { journal, mode: 'ebpf' })).keep().created, false);
 });
 
 /** What came out on the wire of frames that the guest sends. */

@@ -233,8 +233,8 @@ await t.test('auto: what fits, and why not the others', { skip }, async (t) => {
   const { pod, journal } = await podOf(t);
   const net = await plumb(pod, { journal, mode: 'auto' });
   t.match(net.picked, { mode: net.mode, why: /not ebpf: no programs|programs can be loaded/ });
-  t.equal((await plumb(pod, { journal, mode: 'auto' })).created, false);
-  t.equal((await plumb(pod, { journal, mode: net.mode })).created, false);
+  t.equal((await plumb(pod, { journal, mode: 'auto' })).keep().created, false);
+  t.equal((await plumb(pod, { journal, mode: net.mode })).keep().created, false);
   await t.rejects(plumb(pod, { journal, mode: 'bridge' }), {
     code: 'ERR_PLUMB_CONFLICT',
     message: /mode was '(redirect|ebpf)', and now is 'bridge'/,

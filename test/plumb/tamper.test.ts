@@ -1,5 +1,5 @@
 // Strangers change a plumbed pod, or one in the middle of it; undoing, by whom and how soever, leads to what was before plus what they
-// did, and tells of it. More pods: RUNS=20 npm test -- plumb/tamper
+// did, and tells of it. More pods: see search.ts.
 import { readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import t from 'tap';
@@ -11,7 +11,8 @@ import { type Tampering, acts, tamper, tamperings } from '../oracle/tamper.js';
 import { requires } from '../support/requires.js';
 import { run } from '../support/oracle.js';
 import { directory } from '../transaction/files.js';
-import { elsewhere, mode, none, ours, richPod, runs, wanted } from './around.js';
+import { runs, searched } from '../support/search.js';
+import { elsewhere, mode, none, ours, richPod, wanted } from './around.js';
 
 t.setTimeout(runs(1) * 300_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
@@ -78,7 +79,7 @@ const tricks = (Object.keys(acts) as Tampering['what'][]).filter(
 await t.test('any pod, any tampering', { skip }, async (t) => {
   await fc.assert(
     fc.asyncProperty(pods(), tamperings(tricks), fc.constantFrom(...Object.keys(ways)), (pod, todo, way) => tampered(t, pod, todo, way)),
-    { numRuns: runs(24) },
+    searched(24),
   );
 });
 
@@ -159,7 +160,7 @@ await t.test('in the middle: before the step that fails', { skip }, async () => 
       // What strangers did before a step is part of what was before it.
       none(compare(expected(before, strangers!.before, strangers!.after), await dump(netns)), `${strangers!.did.join('; ')} before step ${at}`);
     }),
-    { numRuns: runs(6) },
+    searched(6),
   );
 }); // prettier-ignore
 

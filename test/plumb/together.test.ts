@@ -9,7 +9,8 @@ import { type Pod, build, pods } from '../oracle/pod.js';
 import { run } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
 import { directory } from '../transaction/files.js';
-import { asBefore, elsewhere, mode, none, richPod, runs, wanted } from './around.js';
+import { runs, searched } from '../support/search.js';
+import { asBefore, elsewhere, mode, none, richPod, wanted } from './around.js';
 
 t.setTimeout(runs(1) * 300_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
@@ -200,6 +201,6 @@ await t.test('the plan as a script makes of an equal pod what plumb makes', { sk
     none(compare(masked(await dump(other.netns), known), masked(await dump(one.netns), known)), script);
   };
   await check(richPod);
-  await fc.assert(fc.asyncProperty(pods(), check), { numRuns: runs(6) });
+  await fc.assert(fc.asyncProperty(pods(), check), searched(6));
   t.ok(planned > 1);
 });
