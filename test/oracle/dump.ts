@@ -373,6 +373,8 @@ export function expected(before: Dump, applied: Dump, tampered: Dump): Dump {
     if (a.length === 0 && c.length > 0) rows.push(...c.map(stranger));
     else if (was !== undefined && is?.table.endsWith('link')) rows.push(merged(was, a[0]!, is));
     else if (a.length === 1 && c.length === 1 && !sameRow(a[0]!, is!)) rows.push(stranger(is!));
+    // They took it away, whatever we had made of it.
+    else if (b.length === 1 && a.length === 1 && c.length === 0) continue;
     else {
       const { gone, come } = unlike(a, c);
       rows.push(...unlike(b, gone).gone, ...come.map(stranger));
