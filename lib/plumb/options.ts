@@ -42,7 +42,7 @@ export interface PlumbOptions {
   readonly macvtap?: 'passthru' | 'bridge';
   /** Sets the TAP's flags as this monitor opens it, and how it comes by it: QEMU by descriptor, others by name. */
   readonly vmm?: Vmm;
-  /** Default 'clone': the guest takes over the interface's MAC; under a bridge that one gets another. In redirect, another one is set on the interface, too. */
+  /** Default 'clone': the guest takes over the interface's MAC; under a bridge that one gets another. In redirect, another one is set on the interface, too. Neighbours are told of it. */
   readonly guestMac?: 'clone' | 'random' | (string & {});
   /**
    * Default false. The guest sends with its own MAC and addresses only, in ARP and neighbour discovery too; what it sends otherwise goes

@@ -6,6 +6,7 @@ import { PlumbError, PodtapError, invalidArgument } from '../errors.js';
 import { guestOf } from '../guest/interface.js';
 import type { GuestNetwork } from '../guest/network.js';
 import { parseResolvConf } from '../guest/resolv.js';
+import { announce } from '../kernel/announce.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
 import { Tap, placeIn } from '../kernel/tap.js';
@@ -199,6 +200,11 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
+  // Neighbours know the addresses by another MAC, and would until the guest says something.
+  if (guestMac !== link.mac) {
+    const addresses = addressesOf(state, link.ifindex).map(({ address }) => address.replace(/\/.*/, ''));
+    await announce(tx.netns, link.ifindex, guestMac, addresses).catch(() => undefined);
+  }
   return { record: { wiring, guest: told.guest, asked }, after };
 }
 
