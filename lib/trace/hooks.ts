@@ -27,9 +27,11 @@ export async function passThrough(
   if (families !== 'stack') return passChains({ ...asked, families }, frame, trail);
   const { space, hook } = asked;
   const ipv6 = frame.type === ETH_P_IPV6;
-  const tables = (await space.legacyTables(ipv6)).filter((table) => LEGACY[table]?.includes(hook));
+  const there = await space.legacyTables(ipv6);
+  const tables = (there ?? []).filter((table) => LEGACY[table]?.includes(hook));
+  const on = there !== undefined ? trail : trail.note(`tables of the old iptables in ${space.name} could not be looked for, and were taken to be none`); // prettier-ignore
   const doubts = tables.map((table) => ({ namespace: space.name, text: `here the table ${table} of ${ipv6 ? 'ip6tables' : 'iptables'} (legacy, not of nftables) in ${space.name} decides, which podtap does not read` })); // prettier-ignore
-  return passChains({ ...asked, families: ['inet', ipv6 ? 'ip6' : 'ip'] }, frame, trail.doubt(...doubts));
+  return passChains({ ...asked, families: ['inet', ipv6 ? 'ip6' : 'ip'] }, frame, on.doubt(...doubts));
 }
 
 /** Out by a port of a bridge: its own chains, and where br_netfilter is on, those of IP, with the bridge as both ends. */

@@ -1,5 +1,6 @@
 // The namespaces of a trace, each with its tables, read once; and where the wires between them lead.
 import { type LinkHooks, readHooks } from '../kernel/hooks.js';
+import { listLegacyTables } from '../kernel/legacy-tables.js';
 import type { Netns } from '../kernel/netns.js';
 import { namespaceNumbers } from '../kernel/nsid.js';
 import type { GuestNetwork } from '../guest/network.js';
@@ -30,6 +31,7 @@ export class Space {
   #proxies: Promise<readonly Neighbor[]> | undefined;
   #fdb: Promise<readonly FdbEntry[]> | undefined;
   #rules: Promise<readonly Rule[]> | undefined;
+  readonly #legacy: Promise<readonly string[] | undefined>[] = [];
   readonly ruleset: Ruleset;
   readonly #hooks = new Map<number, Promise<LinkHooks>>();
   readonly #sysctls = new Map<string, Promise<number>>();
@@ -78,9 +80,9 @@ export class Space {
     return (this.#rules ??= listRules(this.netns));
   }
 
-  /** Of iptables as it was before nftables: those that somebody asked for. */
-  async legacyTables(_ipv6: boolean): Promise<readonly string[]> {
-    return [];
+  /** Of iptables as it was before nftables: those that somebody asked for. undefined: that may not be read. */
+  legacyTables(ipv6: boolean): Promise<readonly string[] | undefined> {
+    return (this.#legacy[ipv6 ? 1 : 0] ??= listLegacyTables(this.netns, ipv6));
   }
 
   hooks({ ifindex }: Link): Promise<LinkHooks> {

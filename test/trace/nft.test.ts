@@ -352,6 +352,50 @@ await t.test('what cannot be told is said, and never passes in silence', { skip 
   t.match(await trace({ connection: 'established' }), { delivered: false, at: { namespace: 'server' }, undecided: [{ text: /was asked when the connection began/ }] }); // prettier-ignore
 });
 
+await t.test(
+  'iptables: by nftables it is followed as far as it is known; the old one is mentioned',
+  { skip: skip || requires('iptables') },
+  async (t) => {
+    const pod = await fresh(t);
+    const trace = (options: Partial<TraceOptions> = {}): Promise<PathTrace> => tracePath({ namespaces: { pod }, from: 'pod', to: '127.0.0.11', protocol: 'udp', ports: { destination: 53 }, ...options }); // prettier-ignore
+    // As dockerd does it.
+    inside(pod, `iptables-nft -t nat -N DOCKER_OUTPUT; iptables-nft -t nat -A OUTPUT -d 127.0.0.11 -j DOCKER_OUTPUT
+    iptables-nft -t nat -A DOCKER_OUTPUT -d 127.0.0.11 -p tcp --dport 53 -j DNAT --to-destination 127.0.0.11:40124
+    iptables-nft -t nat -A DOCKER_OUTPUT -d 127.0.0.11 -p udp --dport 53 -j DNAT --to-destination 127.0.0.11:40123`); // prettier-ignore
+    const asked = await trace();
+    t.match(asked, { delivered: true, undecided: [] }, String(asked));
+    t.match(asked.hops.at(-1)!.frame.packet, { destination: '127.0.0.11', ports: { destination: 40123 } });
+    const { agrees } = await captureAlong(asked, { pod }, async () => void inside(pod, "bash -c 'echo question > /dev/udp/127.0.0.11/53'"));
+    t.ok(agrees);
+    t.equal((await trace({ protocol: 'tcp' })).hops.at(-1)!.frame.packet!.ports!.destination, 40124);
+    inside(
+      pod,
+      'iptables-nft -A INPUT -p icmp -m conntrack --ctstate NEW -m addrtype --dst-type LOCAL -m comment --comment none -j REJECT',
+    );
+    t.match((await tracePath({ namespaces: { pod }, from: 'pod', to: '127.0.0.1' })).loss, { code: 'FILTERED', reason: /rejects it/ });
+    t.ok(
+      (await tracePath({ namespaces: { pod }, from: 'pod', to: '127.0.0.1', connection: 'established' })).undecided.length > 0,
+      'NAT was asked before',
+    );
+    inside(
+      pod,
+      'iptables-nft -I INPUT -m owner --uid-owner 0 -j DROP 2>/dev/null || iptables-nft -I INPUT -m statistic --mode random --probability 0.5 -j DROP',
+    );
+    t.match((await trace()).undecided, [{ text: /by iptables' match '(owner|statistic)', which podtap does not evaluate/ }]);
+
+    const other = await fresh(t);
+    const old = (): Promise<PathTrace> => tracePath({ namespaces: { other }, from: 'other', to: '127.0.0.1' });
+    t.ok((await old()).delivered);
+    try {
+      inside(other, 'iptables-legacy -A INPUT -p icmp -j DROP');
+    } catch {
+      return t.comment('this kernel has no legacy iptables');
+    }
+    t.match(await old(), { delivered: false, undecided: [{ text: /^here the table filter of iptables \(legacy, not of nftables\) in other decides, which podtap does not read$/ }] }); // prettier-ignore
+    return t.ok((await tracePath({ namespaces: { other }, from: 'other', to: '::1' })).delivered, 'that of IPv6 is another one');
+  },
+);
+
 await t.test('any rules: it arrives where the trace says so, as it says', { skip }, async (t) => {
   const lab = await routed(t);
   const of = <T>(...all: readonly T[]): fc.Arbitrary<T> => fc.constantFrom(...all);
