@@ -28,9 +28,6 @@ export const wanted: PlumbOptions = { link: 'eth0', tap: 'tap0', mode };
 /** What plumb makes then. */
 export const ours = mode === 'bridge' ? ['tap0', 'br0'] : ['tap0'];
 
-/** Random pods of each property; more by RUNS=300. */
-export const runs = (usual: number): number => Math.ceil(usual * Number(process.env.RUNS ?? 1));
-
 export function none(differences: readonly string[], about: string): void {
   if (differences.length > 0) throw new Error(`${about}:\n  ${differences.join('\n  ')}`);
 }

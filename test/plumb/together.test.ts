@@ -21,7 +21,8 @@ import { type Pod, build, pods } from '../oracle/pod.js';
 import { run } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
 import { directory } from '../transaction/files.js';
-import { asBefore, elsewhere, mode, none, richPod, runs, wanted } from './around.js';
+import { runs, searched } from '../support/search.js';
+import { asBefore, elsewhere, mode, none, richPod, wanted } from './around.js';
 
 t.setTimeout(runs(1) * 300_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
@@ -214,7 +215,7 @@ await t.test('the plan as a script makes of an equal pod what plumb makes', { sk
   for (const mode of ['bridge', 'redirect'] as const) for (const antiSpoof of [false, true]) await check(richPod, { mode, antiSpoof });
   await fc.assert(
     fc.asyncProperty(pods(), (pod) => check(pod)),
-    { numRuns: runs(6) },
+    searched(6),
   );
   t.ok(planned > 1);
 });

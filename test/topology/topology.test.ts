@@ -119,7 +119,7 @@ await t.test('a path over the wires', { skip: requires('bridge') }, async (t) =>
   const read = await topology(namespaces);
   const dot = read.toDot({ path, title: 'a "path"' });
   const id = (name: string): string => new RegExp(`(n\\d+d\\d+) \\[label=<<b>${name}</b>`).exec(dot)![1]!;
-  const step = (a: string, b: string, number: number, way: string): RegExp => new RegExp(`${id(a)} -> ${id(b)} \\[.*dir=${way},label="${number}"\\]`); // prettier-ignore
+  const step = (a: string, b: string, number: number, way: string): RegExp => new RegExp(`${id(a)} -> ${id(b)} \\[.*dir=${way},label=" ${number} "\\]`); // prettier-ignore
   t.match(dot, step('k8s_br0', 'veth4', 2, 'back'));
   t.match(dot, step('k8s_br0', 'veth5', 3, 'forward'));
   t.match(dot, /label="a \\"path\\""/);
@@ -133,6 +133,26 @@ await t.test('a path over the wires', { skip: requires('bridge') }, async (t) =>
   t.match(svg, /^<\?xml[\s\S]*<svg [\s\S]*<\/svg>\s*$/);
 });
 
+/** Of the widest fonts that are taken for Courier (DejaVu Sans Mono): for each em. */
+const LETTER = 0.602;
+
+await t.test('what stands in a box has room in it', { skip: requires('bridge') }, async (t) => {
+  const svg = await drawSvg({ topology: await topology({ ...(await createSlash32(stackOf(t))) }), mac: (mac) => mac });
+  const boxes = [...svg.matchAll(/<g id="[^"]*" class="node">([\s\S]*?)<\/g>/g)];
+  t.equal(boxes.length, 7);
+  for (const [, box = ''] of boxes) {
+    const [, outline = ''] = /<path [^>]*d="([^"]*)"/.exec(box)!;
+    const edges = [...outline.matchAll(/(-?[\d.]+),-?[\d.]+/g)].map(([, x]) => Number(x));
+    for (const [, anchor, x, size, text = ''] of box.matchAll(
+      /<text [^>]*text-anchor="(\w+)" x="([^"]*)"[^>]*font-size="([^"]*)">([^<]*)</g,
+    )) {
+      const width = text.length * LETTER * Number(size);
+      const left = Number(x) - (anchor === 'middle' ? width / 2 : 0);
+      t.ok(left >= Math.min(...edges) && left + width <= Math.max(...edges), `${text}: from ${left}, ${width} wide, in ${Math.min(...edges)} to ${Math.max(...edges)}`); // prettier-ignore
+    }
+  }
+});
+
 await t.test('mistakes are told', async (t) => {
   await t.rejects(topology({ a: 1 } as never), { code: 'ERR_INVALID_ARG_TYPE' });
   await t.rejects(topology([], { guest: {} } as never), { message: /did you mean 'guests'\?/ });
@@ -143,5 +163,5 @@ await t.test('each step of a path is in the picture', { skip: requires('bridge',
   const { overlays: _, ...namespaces } = await createNodes(stack);
   const path = await tracePath({ namespaces, from: 'pod1', to: '10.244.3.3' });
   const svg = await drawSvg({ topology: await topology(namespaces), path });
-  for (let number = 1; number < path.hops.length; number++) t.match(svg, new RegExp(`>${number}</text>`), `step ${number}`);
+  for (let number = 1; number < path.hops.length; number++) t.match(svg, new RegExp(`> ${number} </text>`), `step ${number}`);
 });
