@@ -42,7 +42,7 @@ export function reconcile(images: Images, state: State): Reconciled {
     if (same(now, image.before) && !(now !== undefined && isTentative(state.resources.get(key)?.read))) continue;
     if (isOfOurs(key, image, images, state)) continue;
     // It was no port. Now it is another bridge's, whose business its settings as one are: that it is, is told of `master`.
-    if (isOfPort(key) && image.before === undefined) continue;
+    if (isOfPort(key) && (image.before === undefined || images.touched.get(keys.setting(index!, 'master'))?.before === 0)) continue;
     const { src } = (kindOfKey(key) === 'route' ? (image.before ?? {}) : {}) as { src?: string };
     if (src !== undefined && sources.has(src)) {
       leftBehind.push(`${describe(key, state)} is ${told(now)}, and cannot have its source address ${src} again, which is gone with its interface`); // prettier-ignore
