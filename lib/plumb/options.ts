@@ -42,11 +42,13 @@ export interface PlumbOptions {
   readonly macvtap?: 'passthru' | 'bridge';
   /** Sets the TAP's flags as this monitor opens it, and how it comes by it: QEMU by descriptor, others by name. */
   readonly vmm?: Vmm;
-  /** Default 'clone': the guest takes over the interface's MAC; under a bridge that one gets another. In redirect, another one is set on the interface, too. */
+  /** Default 'clone': the guest takes over the interface's MAC; under a bridge that one gets another. In redirect, another one is set on the interface, too. Neighbours are told of it. */
   readonly guestMac?: 'clone' | 'random' | (string & {});
   /**
    * Default false. The guest sends with its own MAC and addresses only, in ARP and neighbour discovery too; what it sends otherwise goes
-   * nowhere. By mode 'ebpf' alone.
+   * nowhere, not up into the pod either: another address, a VLAN's tag, DHCP from 0.0.0.0, router advertisements, EtherTypes other than
+   * IPv4, ARP and IPv6. Its addresses are those that the interface has when it is plumbed, and the link-local one that is made of its MAC;
+   * a guest that makes itself others cannot use them. In mode 'ebpf' the program checks it, in the others a filter of cls_bpf (CONFIG_NET_CLS_BPF).
    */
   readonly antiSpoof?: boolean;
   /** Unique on the machine, at most 200 bytes: how the plumbing is found again. */

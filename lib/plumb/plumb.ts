@@ -2,10 +2,11 @@
 import { randomBytes } from '../random.js';
 import { readFile } from 'node:fs/promises';
 import { inspect } from 'node:util';
-import { PlumbError, PodtapError, UnsupportedError, invalidArgument } from '../errors.js';
+import { PlumbError, PodtapError, invalidArgument } from '../errors.js';
 import { guestOf } from '../guest/interface.js';
 import type { GuestNetwork } from '../guest/network.js';
 import { parseResolvConf } from '../guest/resolv.js';
+import { announce } from '../kernel/announce.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
 import { Tap, placeIn } from '../kernel/tap.js';
@@ -30,7 +31,7 @@ import { formatMac } from '../wire/text.js';
 import { type Ability, can as has } from './ability.js';
 import { pickMode } from './auto.js';
 import { type Planned, freeName } from './datapath.js';
-import { type Wiring, datapathOf, faultParts, faultsOf } from './datapaths.js';
+import { type Wiring, datapathOf, faultParts, faultsOf, guardParts } from './datapaths.js';
 import { plumbError } from './failure.js';
 import { addressesOf, pickLink } from './link.js';
 import { markOf } from './mark.js';
@@ -39,8 +40,8 @@ import { Plumbing, busyTap } from './plumbing.js';
 import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
 
 /** What is read before anything is changed. */
-function partsFor({ mode }: Asked): ReadonlySet<Part> {
-  return new Set<Part>(['address', 'route', 'rule', 'neighbor', 'proxy', ...datapathOf(mode).parts]);
+function partsFor({ mode, antiSpoof }: Asked): ReadonlySet<Part> {
+  return new Set<Part>(['address', 'route', 'rule', 'neighbor', 'proxy', ...datapathOf(mode).parts, ...(antiSpoof ? guardParts : [])]);
 }
 
 /**
@@ -178,7 +179,7 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const asked = await decided(tx, settings);
   const state = await snapshot(tx, partsFor(asked));
   const { link, tap, guestMac, mtu, operations, wiring: wiringOf } = await plan(tx.netns, state, asked);
-  const partsAfter = new Set(datapathOf(asked.mode).partsAfter);
+  const partsAfter = new Set([...datapathOf(asked.mode).partsAfter, ...(asked.antiSpoof ? guardParts : [])]);
   let told: { readonly guest: GuestNetwork } | { readonly error: unknown } | undefined;
   const meanwhile = (): void => {
     try {
@@ -199,6 +200,11 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
+  // Neighbours know the addresses by another MAC, and would until the guest says something.
+  if (guestMac !== link.mac) {
+    const addresses = addressesOf(state, link.ifindex).map(({ address }) => address.replace(/\/.*/, ''));
+    await announce(tx.netns, link.ifindex, guestMac, addresses).catch(() => undefined);
+  }
   return { record: { wiring, guest: told.guest, asked }, after };
 }
 
@@ -219,8 +225,6 @@ interface Planning extends Planned<Wiring> {
 async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning> {
   const datapath = datapathOf(asked.mode);
   const link = pickLink(state, asked.link, datapath.refusal);
-  if (asked.antiSpoof && asked.mode !== 'ebpf')
-    throw new UnsupportedError(`plumb: 'antiSpoof' is checked by the program of mode 'ebpf' only: filters of mode '${asked.mode}' would let what they do not know up into the pod`, { feature: `antiSpoof in mode ${asked.mode}` }); // prettier-ignore
   const tap = await tapName(netns, state, asked.tap.name, datapath.tapPrefix ?? 'tap');
   const taken = asked.tap.ifindex === undefined ? undefined : state.links.get(asked.tap.ifindex);
   if (taken !== undefined) throw new PlumbError(`the index ${taken.ifindex} is that of '${taken.name}' already; choose another one`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore

@@ -12,7 +12,6 @@ import { deviceOf } from './device.js';
 import type { Problem } from '../primitive/host.js';
 import type { Images } from '../state/images.js';
 import { snapshot } from '../state/snapshot.js';
-import type { Entry, Journal } from '../transaction/journal.js';
 import { acquireHere, namespaceLock } from '../transaction/lock.js';
 import { type UndoReport, undoEntry } from '../transaction/recover.js';
 import { undo } from '../transaction/undo.js';

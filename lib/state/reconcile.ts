@@ -2,9 +2,8 @@
 import { isTentative, temporaryForm } from './address.js';
 import { type Image, type Images } from './images.js';
 import { type existence } from './link.js';
-import { parsePrefix } from '../wire/prefix.js';
+import { isWithin } from '../wire/prefix.js';
 import type { Route } from '../wire/route.js';
-import { parseIp } from '../wire/text.js';
 import { keys, kindOfKey, linkOfKey } from './resource.js';
 import { devicesOf, isIpv6 } from './route.js';
 import type { State } from './snapshot.js';
@@ -95,12 +94,6 @@ function isOfOurs(key: string, { before }: Image, images: Images, state: State):
   const touched = [...images.touched].filter(([one]) => isItsAddress(one));
   if (touched.length === 0 || touched.some(([, image]) => image.before !== undefined)) return false;
   return ![...state.resources.keys()].some((one) => isItsAddress(one) && !images.touched.has(one));
-}
-
-function isWithin(address: string, prefix: string): boolean {
-  const { address: network = '::', length } = parsePrefix(prefix);
-  const bits = (text: string): string => [...(parseIp(text) ?? [])].map((byte) => byte.toString(2).padStart(8, '0')).join('');
-  return bits(address).slice(0, length) === bits(network).slice(0, length);
 }
 
 /** Of an interface, those that podtap has not made: they would go with their qdisc. */

@@ -2,6 +2,7 @@
 import { openRedirect } from '../kernel/redirect.js';
 import { PodtapError, UnsupportedError } from '../errors.js';
 import type { HookProgram } from '../kernel/hooks.js';
+import { decodeInstructions, runClassic } from '../wire/bpf/classic.js';
 import type { Frame } from '../wire/frame.js';
 import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, encodeFrame } from '../wire/frame.js';
 import type { U32Options, U32Selector } from '../wire/filter/u32.js';
@@ -117,7 +118,14 @@ async function runFilters(space: Space, filters: readonly Filter[], frame: Frame
     if (filter.protocol !== 'all' && (protocols[filter.protocol] ?? Number(filter.protocol)) !== frame.type) continue;
     const name = `filter ${filter.kind} (prio ${filter.priority}) on ${where}`;
     if (filter.kind === 'bpf' && (filter.options as BpfOptions).directAction === true) {
-      const { id, name: program } = filter.options as BpfOptions;
+      const { id, name: program, operations } = filter.options as BpfOptions;
+      if (operations !== undefined) {
+        const control = runOn(operations, frame);
+        if (control === undefined) log.doubts.push({ namespace: space.name, text: `here the ${name} decides, by a program of which podtap does not know what it says` }); // prettier-ignore
+        if (control === SHOT || control === STOLEN) return { go: 'lost', code: 'FILTERED', reason: `${name} drops it` };
+        if (control === OK) return ON;
+        continue;
+      }
       // The kernel gives the name of the program's file and section, podtap's own is its function's.
       const verdict = id === undefined ? undefined : await runProgram(space, { id, name: program?.replace(/^.*[/:]/, '') ?? '' }, frame, where, log); // prettier-ignore
       if (verdict !== undefined) return verdict;
@@ -137,6 +145,11 @@ function matches(filter: Filter, frame: Frame): boolean | 'unknown' {
   if ((filter.chain ?? 0) !== 0) return false;
   if (filter.options instanceof Uint8Array) return 'unknown';
   if (filter.kind === 'matchall') return true;
+  if (filter.kind === 'bpf') {
+    const { operations } = filter.options as BpfOptions;
+    const result = operations === undefined ? undefined : runOn(operations, frame);
+    return result === undefined ? 'unknown' : result !== 0;
+  }
   if (filter.kind !== 'u32') return 'unknown';
   const { selector, divisor, link, mark, indev } = filter.options as U32Options;
   if (selector === undefined || divisor !== undefined) return false; // a table
@@ -144,6 +157,15 @@ function matches(filter: Filter, frame: Frame): boolean | 'unknown' {
   // What stands in other tables is asked through a link only.
   if (parseInt(filter.handle ?? '800', 16) < 0x800) return false;
   return selector.flags?.includes('terminal') === true && matchesU32(selector, frame);
+}
+
+/** TC_ACT_*: what else a program says is no verdict (cls_bpf_exec_opcode()). */
+const [OK, SHOT, STOLEN] = [0, 2, 4];
+
+/** A classic program, over the frame as the kernel has it: what came in with a VLAN's tag has it beside. */
+function runOn(operations: Uint8Array, { vlans = [], ...frame }: Frame): number | undefined {
+  const inner = vlans.slice(1);
+  return runClassic(decodeInstructions(operations), encodeFrame({ ...frame, ...(inner.length > 0 && { vlans: inner }) }), { vlan: vlans.length > 0 }); // prettier-ignore
 }
 
 const ETHERNET = 14;

@@ -37,6 +37,11 @@ const ignored: readonly { readonly table: RegExp; readonly fields: RegExp; reado
     fields: /.*statistics.*|xstats|.*times.*|.*stats\..*|.*(installed|last_used|used)|options\.(counters\..*|hits)/,
     why: 'counters, timestamps; u32 and matchall count where the kernel was built for it',
   },
+  {
+    table: /filter$/,
+    fields: /parent/,
+    why: 'ingress has two names: the kernel tells that by which the last filter came, for all of them; the row says which side it is',
+  },
 ];
 // addr_assign_type, which becomes 'set' when a MAC is set and never anything else again, is in sysfs alone: neither view has it.
 // Nor has any view cstamp and tstamp of addresses, multicast joins, PMTU exceptions and open connections.
@@ -368,6 +373,8 @@ export function expected(before: Dump, applied: Dump, tampered: Dump): Dump {
     if (a.length === 0 && c.length > 0) rows.push(...c.map(stranger));
     else if (was !== undefined && is?.table.endsWith('link')) rows.push(merged(was, a[0]!, is));
     else if (a.length === 1 && c.length === 1 && !sameRow(a[0]!, is!)) rows.push(stranger(is!));
+    // They took it away, whatever we had made of it.
+    else if (b.length === 1 && a.length === 1 && c.length === 0) continue;
     else {
       const { gone, come } = unlike(a, c);
       rows.push(...unlike(b, gone).gone, ...come.map(stranger));

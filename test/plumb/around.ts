@@ -1,6 +1,7 @@
 // What the tests of plumb by the oracle have in common: what must be there afterwards, and what must not.
 import { readdirSync } from 'node:fs';
 import type { Netns, PlumbOptions } from 'podtap';
+import { ping } from 'podtap/lab';
 import { type Dump, compare, dump } from '../oracle/dump.js';
 import { pod as rich } from '../oracle/planted.js';
 import { type Pod } from '../oracle/pod.js';
@@ -15,9 +16,6 @@ export const mode = (process.env.PLUMB_MODE ?? 'bridge') as NonNullable<PlumbOpt
 export const wanted: PlumbOptions = { link: 'eth0', tap: 'tap0', mode };
 /** What plumb makes then. */
 export const ours = mode === 'bridge' ? ['tap0', 'br0'] : ['tap0'];
-
-/** Random pods of each property; more by RUNS=300. */
-export const runs = (usual: number): number => Math.ceil(usual * Number(process.env.RUNS ?? 1));
 
 export function none(differences: readonly string[], about: string): void {
   if (differences.length > 0) throw new Error(`${about}:\n  ${differences.join('\n  ')}`);
@@ -45,4 +43,8 @@ export function elsewhere(
   ...more: readonly string[]
 ): Promise<Ended> {
   return fixture('plumb/plumb.fixture.js', [what, netns.path!, directory, JSON.stringify(options), ...more], { env });
+}
+
+export async function answers(from: Netns, address: string): Promise<boolean> {
+  return (await ping(from, address, { count: 1, timeout: 1000 })).received === 1;
 }

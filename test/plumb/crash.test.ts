@@ -1,5 +1,5 @@
 // Processes that are killed at any change, and in any call on a file of the journal, while they plumb, undo or recover: another one gets
-// everything back. More points: RUNS=4 npm test -- plumb/crash
+// everything back. More points: see search.ts
 import { spawn } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,8 @@ import { requires } from '../support/requires.js';
 import { root } from '../support/root.js';
 import { until } from '../support/inside.js';
 import { directory } from '../transaction/files.js';
-import { asBefore, mode, elsewhere, none, ours, richPod, runs, wanted } from './around.js';
+import { runs, searched } from '../support/search.js';
+import { asBefore, mode, elsewhere, none, ours, richPod, wanted } from './around.js';
 
 t.setTimeout(runs(1) * 300_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
@@ -118,7 +119,7 @@ await t.test('any pod, killed anywhere, and strangers before somebody recovers',
       none(compare(expected(before, strangers.before, strangers.after), await dump(netns)), `killed at ${at}, ${strangers.did.join('; ')}: ${undone[0]!.leftBehind.join('; ')}`); // prettier-ignore
       none(readdirSync(journal), 'in the journal');
     }),
-    { numRuns: runs(6) },
+    searched(6),
   );
 }); // prettier-ignore
 

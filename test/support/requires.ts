@@ -60,7 +60,7 @@ const probes = {
   netplan: command('netplan', 'netplan generate --help'),
   network_generator: command('/lib/systemd/systemd-network-generator', 'true'),
   qemu: command('qemu-system-x86_64', 'qemu-system-x86_64 --version'),
-  uml: command('linux.uml', 'linux.uml --version'),
+  uml: command('linux.uml', bootsUml()),
 
   // BPF_PROG_QUERY of BPF_TCX_INGRESS (46) on the loopback.
   tcx: bpf('16', 'II', '1, 46'),
@@ -122,6 +122,19 @@ function kernel(script: string): Probe {
 
 function command(name: string, script: string): Probe {
   return { of: 'machine', missing: () => shell(`command -v ${name} >/dev/null || { echo not installed >&2; exit 1; }; ${script}`) };
+}
+
+/**
+ * To its first process: where the processor has more registers than that kernel knows of (AMX), "ptrace set fp regs failed" comes instead,
+ * in Linux 6.1.
+ */
+function bootsUml(): string {
+  return `
+    folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT; mkdir -p "$folder/root/bin" "$folder/root/dev"; cd "$folder/root"
+    cp "$(command -v busybox)" bin/busybox; printf '#!/bin/busybox sh\\necho it boots\\nbusybox poweroff -f\\n' > init; chmod +x init
+    find . | busybox cpio -o -H newc > "$folder/initrd" 2> /dev/null
+    timeout 60 linux.uml mem=64M initrd="$folder/initrd" uml_dir="$folder" con=null con0=null,fd:1 quiet panic=-1 < /dev/null > "$folder/said" 2>&1 || true
+    grep -q 'it boots' "$folder/said" || { grep -m 1 -oE 'userspace - .*|Kernel panic.*' "$folder/said" >&2; exit 1; }`;
 }
 
 function shell(script: string): string | undefined {
