@@ -9,6 +9,7 @@ import { eventMeasurements } from './measurements/events.js';
 import { frameMeasurements } from './measurements/frames.js';
 import { overlayMeasurement } from './measurements/overlay.js';
 import { plumbMeasurements } from './measurements/plumb.js';
+import { modeMeasurements } from './measurements/modes.js';
 import { podMeasurement } from './measurements/pod.js';
 import { importMeasurement, latenessMeasurement } from './measurements/process.js';
 import { requestMeasurements } from './measurements/requests.js';
@@ -20,6 +21,7 @@ const measurements: readonly Measurement[] = [
   ...deviceMeasurements,
   podMeasurement,
   ...plumbMeasurements,
+  ...modeMeasurements,
   overlayMeasurement,
   ...dumpMeasurements,
   ...eventMeasurements,

@@ -121,7 +121,7 @@ async function runFilters(space: Space, filters: readonly Filter[], frame: Frame
       const { id, name: program, operations } = filter.options as BpfOptions;
       if (operations !== undefined) {
         const control = runOn(operations, frame);
-        if (control === undefined) log.doubts.push({ namespace: space.name, text: `here the ${name} decides, by a program of which podtap does not know what it says` }); // prettier-ignore
+        if (control === undefined) log.doubts.push({ namespace: space.name, text: `here the ${name} decides, whose program asks for more than the trace knows of the frame` }); // prettier-ignore
         if (control === SHOT || control === STOLEN) return { go: 'lost', code: 'FILTERED', reason: `${name} drops it` };
         if (control === OK) return ON;
         continue;

@@ -1,6 +1,19 @@
 // Everything of a namespace that a pod's owner could miss, as rows that can be compared. Two views of it: what podtap's own functions
 // list, and what ip(8), bridge(8), tc(8) and /proc/sys say, so that a mistake of our decoders cannot hide a difference.
-import { type Netns, listAddresses, listFdb, listFilters, listLinks, listNeighbors, listQdiscs, listRoutes, listRules } from 'podtap';
+import {
+  type Netns,
+  PodtapError,
+  UnsupportedError,
+  listAddresses,
+  listFdb,
+  listFilters,
+  listLinks,
+  listNeighbors,
+  listQdiscs,
+  listRoutes,
+  listRules,
+} from 'podtap';
+import { queryTcx } from '../../lib/kernel/bpf.js';
 import { namedInet6Conf, namedInetConf } from '../../lib/wire/link.js';
 import { run } from '../support/oracle.js';
 import { settle } from './pod.js';
@@ -130,6 +143,15 @@ async function podtapRows(netns: Netns): Promise<Row[]> {
         add('filter', `{${ifindex}} ${parent} chain ${chain} pref ${priority} ${protocol} ${handle}`, filter, `{${ifindex}} ${parent}`);
       }
     }
+  }
+  // Whoever may not ask for programs has none.
+  try {
+    for (const { ifindex } of links) {
+      const { programs } = await queryTcx(netns, { ifindex, direction: 'ingress' });
+      if (programs.length > 0) add('tcx', `{${ifindex}} ingress`, { programs: programs.map(({ id }) => id) });
+    }
+  } catch (error) {
+    if (!(error instanceof PodtapError || error instanceof UnsupportedError)) throw error;
   }
   return rows;
 }

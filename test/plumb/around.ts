@@ -6,12 +6,23 @@ import { type Dump, compare, dump } from '../oracle/dump.js';
 import { pod as rich } from '../oracle/planted.js';
 import { type Pod } from '../oracle/pod.js';
 import { type Ended, fixture } from '../support/inside.js';
+import { requires } from '../support/requires.js';
 
 /** Also with a second interface that can be plumbed. */
 export const richPod: Pod = rich;
 
+const needs = {
+  bridge: ['tun', 'bridge'],
+  redirect: ['tun', 'bridge'],
+  ebpf: ['tun', 'root', 'tcx'],
+  macvtap: ['tun', 'root', 'macvtap'],
+} as const;
+
 /** Files such as oracle.redirect.test.ts run the tests of oracle.test.ts by another datapath. */
 export const mode = (process.env.PLUMB_MODE ?? 'bridge') as NonNullable<PlumbOptions['mode']>;
+/** What the tests of plumb by the oracle cannot be without. */
+export const skip = requires('clsact', 'u32', ...needs[mode as keyof typeof needs]);
+
 /** Where there is one, eth1 has addresses as well: which one is meant must be said. */
 export const wanted: PlumbOptions = { link: 'eth0', tap: 'tap0', mode };
 /** What plumb makes then. */

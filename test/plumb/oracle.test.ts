@@ -5,13 +5,11 @@ import { PlumbError, plumb } from 'podtap';
 import { compare, dump } from '../oracle/dump.js';
 import { withFaults } from '../oracle/faults.js';
 import { type Pod, build, pods } from '../oracle/pod.js';
-import { requires } from '../support/requires.js';
 import { directory } from '../transaction/files.js';
 import { runs, searched } from '../support/search.js';
-import { asBefore, none, richPod, wanted } from './around.js';
+import { asBefore, none, richPod, skip, wanted } from './around.js';
 
 t.setTimeout(runs(1) * 300_000);
-const skip = requires('bridge', 'tun', 'clsact', 'u32');
 
 for (const how of ['refused', 'lost'] as const) {
   await t.test(`the rich pod, each change ${how}`, { skip }, async (t) => {
