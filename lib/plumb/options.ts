@@ -29,7 +29,7 @@ export type Vmm = 'qemu' | 'firecracker' | 'cloud-hypervisor' | 'solo5-hvt' | 's
 export interface PlumbOptions {
   /** The pod's interface. Default: the one with an address that could be meant. */
   readonly link?: LinkRef;
-  /** The TAP's name, or what it shall be like. Default: the first of tap0, tap1, ... that is free, persistent, and held by nobody. */
+  /** The TAP's name, or what it shall be like. Default: the first of tap0, tap1, ... that is free, persistent, and held by nobody. One that is not persistent is held until its descriptors are taken, and lives as long as whoever holds them. */
   readonly tap?: string | (TapOptions & { readonly name?: string; readonly attach?: 'name' | 'fd' });
   /** Default 'redirect'. 'auto': what fits the interface and this kernel, told as `picked`. */
   readonly mode?: Mode | 'auto';

@@ -9,7 +9,7 @@ import { parseResolvConf } from '../guest/resolv.js';
 import { announce } from '../kernel/announce.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
-import { Tap, placeIn } from '../kernel/tap.js';
+import { type HeldQueues, Tap, placeIn } from '../kernel/tap.js';
 import { seated, turn } from '../kernel/turn.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { localMac } from '../primitive/mac.js';
@@ -55,7 +55,7 @@ function partsFor({ mode, antiSpoof }: Asked): ReadonlySet<Part> {
  *
  * Mode 'redirect' (the default): what comes in by the interface leaves by the TAP and the other way round, by a filter on each that
  * redirects. The interface keeps all that it has; the pod's processes get nothing from outside meanwhile. If the TAP goes away, the
- * filter on the interface eats what comes in: `events` tells 'broken', and `repair` takes it away.
+ * filter on the interface eats what comes in: `maintain` gives the pod its network back then, or `repair` and `undo` by hand.
  *
  * Mode 'bridge': interface and TAP are the two ports of a bridge. The interface loses its addresses and gets another MAC; it stays up.
  * `planPlumbing` prints the commands of ip(8) and bridge(8) that do the same.
@@ -115,6 +115,8 @@ function script(operations: readonly Operation[], state: State): string {
 
 interface Applied {
   readonly record: PlumbRecord;
+  /** Of a TAP that lives only as long as it is held. */
+  readonly held: HeldQueues;
   readonly after: State;
 }
 
@@ -142,7 +144,13 @@ async function plumbAlone(netns: Netns, settings: Settings, resolv: string | und
   );
   if (found !== undefined) return found;
   const entry = member!.entry;
-  return new Plumbing(netns, applied!.record, entry === undefined ? { images: images! } : { journal: journal!, entry }, true);
+  return new Plumbing(
+    netns,
+    applied!.record,
+    entry === undefined ? { images: images! } : { journal: journal!, entry },
+    true,
+    applied!.held,
+  );
 }
 
 /** As a part of a transaction: it stays when that one is over, with an entry of its own. */
@@ -153,11 +161,11 @@ async function plumbIn(tx: Transaction, settings: Settings, resolv: string | und
       const entered = await inner[enters]();
       const found = await existing(entered.member, settings);
       if (found !== undefined) return found;
-      const { record, after } = await seated(() => apply(inner, settings, resolv));
+      const { record, after, held } = await seated(() => apply(inner, settings, resolv));
       const { images, entry } = await entered.member.keep(entered.images, after, settings.asked.label, recordValue(record));
-      if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true);
+      if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true, held);
       entered.keeps(entry);
-      return new Plumbing(tx.netns, record, { journal: entered.member.journal!, entry }, true);
+      return new Plumbing(tx.netns, record, { journal: entered.member.journal!, entry }, true, held);
     },
     settings.signal === undefined ? {} : { signal: settings.signal },
   );
@@ -205,7 +213,8 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
     const addresses = addressesOf(state, link.ifindex).map(({ address }) => address.replace(/\/.*/, ''));
     await announce(tx.netns, link.ifindex, guestMac, addresses).catch(() => undefined);
   }
-  return { record: { wiring, guest: told.guest, asked }, after };
+  const held = performed.outcomes.flatMap(({ tun }) => tun?.queues ?? []);
+  return { record: { wiring, guest: told.guest, asked }, after, held };
 }
 
 /** With the mode that fits, where none was asked for. */

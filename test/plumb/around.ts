@@ -5,7 +5,7 @@ import { ping } from 'podtap/lab';
 import { type Dump, compare, dump } from '../oracle/dump.js';
 import { pod as rich } from '../oracle/planted.js';
 import { type Pod } from '../oracle/pod.js';
-import { type Ended, fixture } from '../support/inside.js';
+import { type Ended, fixture, inside, until } from '../support/inside.js';
 import { requires } from '../support/requires.js';
 
 /** Also with a second interface that can be plumbed. */
@@ -58,4 +58,9 @@ export function elsewhere(
 
 export async function answers(from: Netns, address: string): Promise<boolean> {
   return (await ping(from, address, { count: 1, timeout: 1000 })).received === 1;
+}
+
+/** Until the kernel has made eth0's link-local address: also without duplicate address detection it is tentative for a moment. */
+export async function steady(pod: Netns): Promise<void> {
+  await until(() => /^(?!.*tentative).*fe80::/s.test(inside(pod, 'ip -6 address show dev eth0')));
 }

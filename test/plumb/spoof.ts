@@ -7,7 +7,7 @@ import { GUEST, NODE, OTHER_MAC, arp, cases, ip4, source } from '../kernel/spoof
 import { macBytes } from '../kernel/frames.js';
 import { fresh, inside, until } from '../support/inside.js';
 import { directory } from '../transaction/files.js';
-import { answers, asBefore } from './around.js';
+import { answers, asBefore, steady } from './around.js';
 
 type Mode = 'redirect' | 'ebpf' | 'bridge' | 'macvtap';
 
@@ -20,6 +20,7 @@ async function podOf(t: Test): Promise<{ node: Netns; pod: Netns; journal: strin
     up: true,
     peer: { scope: pod, name: 'eth0', mac: GUEST.mac, addresses: [`${GUEST.address}/24`, 'fd00:1::2/64', 'fe80::ff00:22/64'], up: true },
   });
+  await steady(pod);
   return { node, pod, journal: directory(t) };
 }
 
