@@ -470,6 +470,20 @@ INLINE int to_localhost(struct __sk_buff *skb, const struct config *config, u32 
   return to.counter == TO_PEER ? to_tap(skb, config, to.tap) : to_loopback(skb);
 }
 
+/** Nobody's, as far as anybody can see; `key` is made to have it. 0: none was found. */
+INLINE u16 find_free(struct __sk_buff *skb, const struct config *config, const struct packet *p, struct flow_key *key) {
+  for (u32 i = 0; i < 8; i++) {
+    // First where neither Linux (32768 to 60999) nor the guests' stacks look by themselves, as a rule.
+    u32 random = random32();
+    u16 port = BE16(i < 4 ? 61000 + random % 4536 : 1024 + random % 64512);
+    key->local_port = port;
+    if (map_lookup(&flows, key) || owner_of(p->protocol, port)) continue;
+    if ((config->flags & POD_HAS_ADDRESSES) && socket_for(skb, p->protocol, p->to, p->to_port, p->from, port)) continue;
+    return port;
+  }
+  return 0;
+}
+
 /** The port that a packet to the world has there; -1: none is free. */
 INLINE int find_port(struct __sk_buff *skb, const struct config *config, u32 slot, u32 index, const struct packet *p) {
   if (owner_of(p->protocol, p->from_port) == slot) return p->from_port;
@@ -479,43 +493,37 @@ INLINE int find_port(struct __sk_buff *skb, const struct config *config, u32 slo
   if (flow && flow->slot == slot && flow->port == p->from_port) return p->from_port;
   struct flow_key moved = key;
   moved.zone = MOVED + slot;
-  struct flow made = {slot, index, p->from_port, now()};
   struct flow *before = flow_of(&moved);
+  u16 port = p->from_port;
+  int is_free = !flow;
   if (before) {
-    u16 port = before->port;
+    port = before->port;
     key.local_port = port;
-    struct flow *outside = flow_of(&key);
-    if (outside && outside->slot == slot && outside->port == p->from_port) return port;
-    if (p->is_error) return -1;
-    if (!outside && !claim(slot, &key, &made)) return port;
-    map_delete(&flows, &moved);
-    key.local_port = p->from_port;
-    flow = map_lookup(&flows, &key);
+    flow = flow_of(&key);
+    if (flow && flow->slot == slot && flow->port == p->from_port) return port;
+    is_free = !flow;
   }
   // About a flow that nobody knows any more.
   if (p->is_error) return p->from_port;
 
-  int has_sockets = (config->flags & POD_HAS_ADDRESSES) != 0;
-  u16 port = p->from_port;
-  int is_taken = flow != 0;
-  for (u32 i = 0; i < 32; i++) {
-    if (i > 0) {
-      // First where neither Linux (32768 to 60999) nor the guests' stacks look by themselves, as a rule.
-      u32 random = random32();
-      port = BE16(i < 12 ? 61000 + random % 4536 : 1024 + random % 64512);
-      is_taken = 0;
-    }
-    if (is_taken || owner_of(p->protocol, port)) continue;
-    if (has_sockets && socket_for(skb, p->protocol, p->to, p->to_port, p->from, port)) continue;
-    key.local_port = port;
-    if (claim(slot, &key, &made)) continue;
-    count(FLOW_NEW, skb->len);
-    if (i == 0) return port;
-    count(FLOW_CLASH, skb->len);
-    struct flow elsewhere = {slot, index, port, made.seen};
-    return claim(slot, &moved, &elsewhere) ? -1 : port;
+  struct flow made = {slot, index, p->from_port, now()};
+  if (!is_free || owner_of(p->protocol, port) ||
+      ((config->flags & POD_HAS_ADDRESSES) && socket_for(skb, p->protocol, p->to, p->to_port, p->from, port)))
+    port = find_free(skb, config, p, &key);
+  if (!port) return -1;
+  if (claim(slot, &key, &made)) {
+    // Somebody was quicker, on another processor.
+    port = find_free(skb, config, p, &key);
+    if (!port || claim(slot, &key, &made)) return -1;
   }
-  return -1;
+  count(FLOW_NEW, skb->len);
+  if (port == p->from_port) return port;
+  count(FLOW_CLASH, skb->len);
+  made.port = port;
+  before = map_lookup(&flows, &moved);
+  if (before) before->port = port;
+  else if (claim(slot, &moved, &made)) return -1;
+  return port;
 }
 
 /** By the datapath, which is the first guest's; what others send would come to nobody. */
@@ -686,8 +694,6 @@ pod:
   return POD;
 }
 
-enum { TO_THIS_HOST = 0, TO_OTHER_HOST = 3 };
-
 /** A program holds the maps that it names: this one all of them, so that whoever finds it has them, whatever became of the TAPs. */
 INLINE int hold_all(void) {
   u32 zero = 0;
@@ -722,11 +728,15 @@ SECTION("tc/podtap_lh_link") int from_link(struct __sk_buff *skb) {
   if (load_bytes(skb, IP_AT + FROM, addresses, sizeof addresses)) return NEXT;
   if (is_loopback(addresses[0]) || is_alias(config, addresses[0]) || is_loopback(addresses[1]) || is_alias(config, addresses[1]))
     return drop(skb, MARTIAN);
-  if (!(config->flags & (SEVERAL | POD_HAS_ADDRESSES)) || skb->pkt_type == TO_OTHER_HOST) return NEXT;
-  if (skb->pkt_type != TO_THIS_HOST) {
+  if (!(config->flags & (SEVERAL | POD_HAS_ADDRESSES))) return NEXT;
+  // Not by pkt_type: under a bridge the interface has another MAC.
+  u16 mac[3];
+  if (load_bytes(skb, 0, mac, sizeof mac)) return NEXT;
+  if (mac[0] & 1) {
     clone_to_others(skb, config);
     return NEXT;
   }
+  if (!same_mac(mac, config->mac)) return NEXT;
   struct packet p;
   if (index_of(config, addresses[1]) < 0 || parse(skb, &p)) return NEXT;
   u32 slot;
