@@ -42,6 +42,8 @@ enum {
   SEVERAL = 2,
   /** The pod's listening sockets get what no guest has declared: else it is the guest's. */
   LISTENERS = 4,
+  /** There is no next hop: `gateway_mac` is `alias_mac`. */
+  NO_NEXT_HOP = 8,
 };
 
 /** What a guest's frames are counted as, and others'. */
@@ -457,6 +459,8 @@ INLINE int answer_echo(struct __sk_buff *skb, const struct packet *p) {
 INLINE int to_localhost(struct __sk_buff *skb, const struct config *config, u32 slot, const struct packet *p) {
   int index = index_of(config, p->is_error ? p->sender : p->from);
   if (index < 0) return drop(skb, SPOOFED);
+  // A source route would lead on from an address that is declared.
+  if (p->at != IP_AT + sizeof(struct ipv4)) return drop(skb, CLOSED);
   if (p->is_error && p->sender != p->from) return drop(skb, SPOOFED);
   if (p->protocol == ICMP && !p->is_error && !p->is_fragment && p->type == ECHO_REQUEST) {
     u32 last = LAST(p->to);
@@ -526,16 +530,22 @@ INLINE int find_port(struct __sk_buff *skb, const struct config *config, u32 slo
   return port;
 }
 
-/** By the datapath, which is the first guest's; what others send would come to nobody. */
-INLINE int to_world(struct __sk_buff *skb, const struct config *config, int is_first) {
-  if (is_first) return NEXT;
-  count(FROM_GUEST, skb->len);
-  return redirect(config->link, 0);
-}
-
 INLINE int same_mac(const u16 *a, const u8 *mac) {
   const u16 *b = (const u16 *)mac;
   return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+}
+
+/** By the datapath, which is the first guest's; what others send would come to nobody. */
+INLINE int to_world(struct __sk_buff *skb, const struct config *config, int is_first, int is_ip) {
+  u16 to[3];
+  // To the gateway that there is none of: the pod's stack knows who is on its link.
+  if (is_ip && (config->flags & NO_NEXT_HOP) && !load_bytes(skb, 0, to, sizeof to) && same_mac(to, config->alias_mac)) {
+    count(FROM_GUEST, skb->len);
+    return config->flags & POD_HAS_ADDRESSES ? redirect_neighbour(config->link, 0, 0, 0) : drop(skb, CLOSED);
+  }
+  if (is_first) return NEXT;
+  count(FROM_GUEST, skb->len);
+  return redirect(config->link, 0);
 }
 
 SECTION("tc/podtap_lh_tap") int from_guest(struct __sk_buff *skb) {
@@ -546,8 +556,7 @@ SECTION("tc/podtap_lh_tap") int from_guest(struct __sk_buff *skb) {
   if (!found) return drop(skb, FOREIGN);
   u32 slot = *found & (GUESTS - 1);
   int is_first = ifindex == config->first_tap;
-  u16 macs[6];
-  if (load_bytes(skb, 0, macs, sizeof macs)) return DROP;
+  u16 mac[3];
   if (skb->vlan_present) return is_first ? NEXT : drop(skb, FOREIGN);
 
   if (skb->protocol == BE16(ETH_P_ARP)) {
@@ -560,9 +569,9 @@ SECTION("tc/podtap_lh_tap") int from_guest(struct __sk_buff *skb) {
     }
     if (is_first) return NEXT;
     u32 sender = address_of(arp.sender_ip);
-    if (!same_mac(macs + 3, config->mac) || !same_mac(arp.sender_mac, config->mac) || (sender && index_of(config, sender) < 0))
+    if (load_bytes(skb, 6, mac, sizeof mac) || !same_mac(mac, config->mac) || !same_mac(arp.sender_mac, config->mac) || (sender && index_of(config, sender) < 0))
       return drop(skb, SPOOFED);
-    return to_world(skb, config, 0);
+    return to_world(skb, config, 0, 0);
   }
   if (skb->protocol != BE16(ETH_P_IP)) return is_first ? NEXT : drop(skb, FOREIGN);
 
@@ -574,18 +583,18 @@ SECTION("tc/podtap_lh_tap") int from_guest(struct __sk_buff *skb) {
     if (parse(skb, &p)) return drop(skb, CLOSED);
     return to_localhost(skb, config, slot, &p);
   }
-  if (!(config->flags & SEVERAL)) return NEXT;
+  if (!(config->flags & SEVERAL)) return to_world(skb, config, 1, 1);
   if (parse(skb, &p)) return is_first ? NEXT : drop(skb, FAILED);
   int index = index_of(config, p.is_error ? p.sender : p.from);
-  if (!is_first && (index < 0 || !same_mac(macs + 3, config->mac))) return drop(skb, SPOOFED);
-  if (index < 0 || p.is_later) return to_world(skb, config, is_first);
+  if (!is_first && (index < 0 || load_bytes(skb, 6, mac, sizeof mac) || !same_mac(mac, config->mac))) return drop(skb, SPOOFED);
+  if (index < 0 || p.is_later) return to_world(skb, config, is_first, 1);
   if (p.protocol == TCP || p.protocol == UDP || (p.protocol == ICMP && (p.is_error || p.type == ECHO_REQUEST))) {
     int port = find_port(skb, config, slot, (u32)index & (ADDRESSES - 1), &p);
     if (port < 0) return drop(skb, FLOW_LOST);
     struct place place = {p.from, p.to, (u16)port, p.to_port};
     if (rewrite(skb, &p, &place)) return drop(skb, FAILED);
   }
-  return to_world(skb, config, is_first);
+  return to_world(skb, config, is_first, 1);
 }
 
 // ------------------------------------------------------------------ what the pod's processes send

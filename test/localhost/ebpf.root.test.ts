@@ -2,6 +2,7 @@
 import { addQdisc } from 'podtap';
 import t from 'tap';
 import { attachLocalhost, configureLocalhost, openLocalhostOn } from '../../lib/kernel/localhost.js';
+import { CELLS } from '../../lib/wire/bpf/localhost.js';
 import { requires } from '../support/requires.js';
 import * as proofs from './proofs.js';
 import type { World } from './world.js';
@@ -57,6 +58,15 @@ await proof('neighbours', (t) => proofs.neighbours(t, tcx));
 await proof('equal source ports, 2 x 2000', (t) => proofs.equalPorts(t, tcx, 2, 2000));
 await proof('equal source ports, 8 guests', (t) => proofs.equalPorts(t, tcx, 8, 200));
 await proof('come and go', (t) => proofs.comeAndGo(t, tcx));
-await proof('flood', (t) => proofs.flood(t, tcx, 1_000_000));
+await proof('flood', (t) =>
+  proofs.flood(t, tcx, 1_000_000, async ({ pod, link }) => {
+    await using opened = await openLocalhostOn(pod, link);
+    const { flowNew } = await opened!.statistics();
+    t.ok(flowNew.packets > 990_000n, `${flowNew.packets} were begun`);
+    const flows = await opened!.flows();
+    t.ok(flows.get(3)! <= CELLS / 4, `${flows.get(3)} are left of the flood, a quarter of ${CELLS}`);
+    t.ok(flows.get(2)! > 100, 'the other guest has its own');
+  }),
+);
 await proof('IPv6, one guest', (t) => proofs.ipv6(t, tcx, {}));
 await proof('IPv6, two guests', (t) => proofs.ipv6(t, tcx, { guests: 2 }));

@@ -253,6 +253,12 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
   t.equal(await agent.says('tcp', LOCAL, 6379, { from: 9113, timeout: 0.5 }), 'TimeoutError', 'a guest that dials from its own port');
   t.equal(await agent.says('udp', LOCAL, 6379, { from: 9113, timeout: 0.5 }), 'TimeoutError', 'the same by UDP');
   t.equal(await sidecar.says('tcp', '127.0.0.1', 6379, { expect: 12 }), 'secret hello', 'the pod itself may');
+  // What no TAP could take goes nowhere.
+  t.equal(
+    (await sidecar.ask('udp', '127.0.0.1', 9001, { size: 4000, timeout: 0.3 })).error,
+    'TimeoutError',
+    'a datagram longer than the MTU',
+  );
   await reachesServices(t, world);
 }
 
@@ -275,8 +281,14 @@ export async function substitute(t: Test, backend: Backend): Promise<void> {
     await reachesServices(t, world);
   });
   await t.test('of nobody', async (t) => {
-    const world = await withWorld(t, backend, { gateway: { address: SUBSTITUTE, mac: ALIAS_MAC }, routes: [{ dst: 'default', via: SUBSTITUTE }] }); // prettier-ignore
+    const routes = [
+      { dst: 'default', via: SUBSTITUTE },
+      { dst: `${NODE.address}/32`, via: SUBSTITUTE },
+    ];
+    const world = await withWorld(t, backend, { gateway: { address: SUBSTITUTE, mac: ALIAS_MAC }, routes });
+    const { agent } = world.guests[0]!;
     await reachesServices(t, world);
+    await answers(t, 'who is on the pod’s link', 'hello', () => agent.says('tcp', NODE.address, 7000));
     t.match(inside(world.guests[0]!.netns, `ip neigh show ${SUBSTITUTE}`), ALIAS_MAC);
   });
 }
@@ -433,11 +445,15 @@ export async function comeAndGo(t: Test, backend: Backend): Promise<void> {
   }
   running = false;
   for (const { exchanged, crossed, lost } of await load) t.strictSame({ crossed, lost }, { crossed: 0, lost: 0 }, `${exchanged} exchanges`);
-  t.equal((await guests[0]!.agent.ask('tcp', NODE.address, 7000, { again: 'long' })).text, 'h', 'a connection that was there all the time');
+  t.equal(
+    (await guests[0]!.agent.ask('tcp', NODE.address, 7000, { again: 'long', expect: 5 })).text,
+    'hello',
+    'a connection that was there all the time',
+  );
 }
 
 /** A guest that opens more flows than there can be loses its own, and nobody else's. */
-export async function flood(t: Test, backend: Backend, flows: number): Promise<void> {
+export async function flood(t: Test, backend: Backend, flows: number, check?: (world: World) => Promise<void>): Promise<void> {
   const world = await withWorld(t, backend, { guests: 3, bare: true, ports });
   const [, second, third] = world.taps;
   const good = await world.addGuest(second!, 2);
@@ -470,6 +486,7 @@ export async function flood(t: Test, backend: Backend, flows: number): Promise<v
   t.equal((await world.sidecar.ask('tcp', NODE.address, 7000, { again: 'pod', text: 'still', expect: 5 })).text, 'still', 'the pod’s own');
   const said = await good.agent.many('udp', [NODE.address, 7001], { first: 41_000, count: 100, name: 'good', timeout: 10 });
   t.match(said, { exchanged: 100, crossed: 0, lost: 0 }, 'and new ones');
+  await check?.(world);
 }
 
 /** Dual stack: IPv6 goes on as before; of several guests it is the first one's. */
