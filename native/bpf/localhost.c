@@ -343,8 +343,12 @@ struct local {
 
 INLINE int is_answer_to_pod(struct __sk_buff *skb, const struct packet *p, u32 slot, u32 self) {
   if (owner_of(p->protocol, p->from_port) != slot) return 0;
-  // A socket that listens would be one that the guest dials.
-  if (p->protocol == TCP) return socket_for(skb, TCP, self, p->from_port, self, p->to_port) == CONNECTED;
+  // It would be believed of the whole loopback.
+  if (p->is_error && p->type == UNREACHABLE && p->code == FRAGMENTATION_NEEDED) return 0;
+  // A socket that listens would be one that the guest dials; and if there is one at the other end, both are the pod's.
+  if (p->protocol == TCP)
+    return socket_for(skb, TCP, self, p->from_port, self, p->to_port) == CONNECTED &&
+           socket_for(skb, TCP, self, p->to_port, self, p->from_port) != CONNECTED;
   struct flow_key key = {self, slot, p->to_port, p->from_port, p->protocol, POD, 0};
   return flow_of(&key) != 0;
 }

@@ -50,6 +50,7 @@ await proof('closed', (t) => proofs.closed(t, tcx, counted('closed')));
 await proof('from outside', (t) => proofs.fromOutside(t, tcx));
 await proof('sidecars', (t) => proofs.sidecars(t, tcx, {}));
 await proof('sidecars: bridge, offload', (t) => proofs.sidecars(t, tcx, { mode: 'bridge', offload: true }));
+await proof('no door', (t) => proofs.noDoor(t, tcx));
 await proof('gateway', (t) => proofs.substitute(t, tcx));
 await proof('two guests', (t) => proofs.together(t, tcx));
 await proof('two guests: ebpf, offload', (t) => proofs.together(t, tcx, { mode: 'ebpf', offload: true }));

@@ -31,21 +31,16 @@ export function ethernet(from: string, to: string, type: number, payload: Uint8A
 export function ipv4(
   from: Packet,
   to: Packet,
-  {
-    protocol,
-    payload = new Uint8Array(8),
-    fragment = 0,
-    id = 0,
-  }: { protocol: number; payload?: Uint8Array; fragment?: number; id?: number },
+  { protocol, payload = new Uint8Array(8), options = [] }: { protocol: number; payload?: Uint8Array; options?: readonly number[] },
 ): Uint8Array {
-  // prettier-ignore
-  const length = 20 + payload.length;
-  const header = Uint8Array.of(0x45, 0, length >> 8, length & 255, id >> 8, id & 255, fragment >> 8, fragment & 255, 64, protocol, 0, 0, ...octets(from.address), ...octets(to.address)); // prettier-ignore
+  const long = 20 + options.length;
+  const length = long + payload.length;
+  const header = Uint8Array.of(0x40 | (long / 4), 0, length >> 8, length & 255, 0, 0, 0, 0, 64, protocol, 0, 0, ...octets(from.address), ...octets(to.address), ...options); // prettier-ignore
   const checksum = sum(header);
   header.set([checksum >> 8, checksum & 255], 10);
   const packet = new Uint8Array(length);
   packet.set(header);
-  packet.set(payload, 20);
+  packet.set(payload, long);
   return ethernet(from.mac, to.mac, 0x0800, packet);
 }
 
@@ -70,6 +65,13 @@ export function tcp(from: Packet, to: Packet, flags = 2): Uint8Array {
   const checksum = sum(pseudo(from, to, 6, payload.length), payload);
   payload.set([checksum >> 8, checksum & 255], 16);
   return ipv4(from, to, { protocol: 6, payload });
+}
+
+/** The message without its checksum. */
+export function icmp(from: Packet, to: Packet, message: Uint8Array): Uint8Array {
+  const checksum = sum(message);
+  message.set([checksum >> 8, checksum & 255], 2);
+  return ipv4(from, to, { protocol: 1, payload: message });
 }
 
 /** RFC 826. */

@@ -4,7 +4,7 @@ import { ping } from 'podtap/lab';
 import type { Test } from 'tap';
 import type { LocalhostConfig } from '../../lib/localhost/config.js';
 import { inside, pause, until } from '../support/inside.js';
-import { type Packet, arp, ipv4, isArpAnswer, tcp, udp } from './frames.js';
+import { type Packet, arp, icmp, ipv4, isArpAnswer, tcp, udp } from './frames.js';
 import { ALIASES, ALIAS_MAC, DNS, LOCAL, NODE, POD, SERVICES, SUBSTITUTE, type World, type WorldOptions, worldOf } from './world.js';
 
 export interface Backend {
@@ -170,6 +170,9 @@ export async function closed(t: Test, backend: Backend, count?: (world: World) =
   // Other protocols, and what cannot be read.
   const to = { ...ALIAS, address: DNS };
   others.push(ipv4(GUEST, to, { protocol: 132 }), ipv4(GUEST, to, { protocol: 1, payload: Uint8Array.of(13, 0, 0, 0, 0, 0, 0, 0) }), ipv4(GUEST, to, { protocol: 17, payload: new Uint8Array(2) }), ipv4(GUEST, to, { protocol: 6, payload: new Uint8Array(3) })); // prettier-ignore
+  // To what is declared, but with a source route on to somewhere else.
+  const declared = udp({ ...GUEST, port: 50_000 }, { ...to, port: 53 }).subarray(34);
+  others.push(ipv4(GUEST, to, { protocol: 17, payload: declared, options: [131, 7, 4, 127, 0, 0, 1, 0] }));
   const readable = others.filter((one) => !(one[30] === 127 && one[31] === 0 && one[32] === 0 && (one[33] === 1 || one[33] === 11)));
   tried += readable.length;
   t.equal(await uptoLoopback(world, readable), 0, 'other addresses, other protocols');
@@ -253,6 +256,13 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
   t.equal(await agent.says('tcp', LOCAL, 6379, { from: 9113, timeout: 0.5 }), 'TimeoutError', 'a guest that dials from its own port');
   t.equal(await agent.says('udp', LOCAL, 6379, { from: 9113, timeout: 0.5 }), 'TimeoutError', 'the same by UDP');
   t.equal(await sidecar.says('tcp', '127.0.0.1', 6379, { expect: 12 }), 'secret hello', 'the pod itself may');
+  t.equal(await sidecar.says('udp', '127.0.0.1', 9113), 'ConnectionRefusedError', 'a guest’s ICMP error');
+  t.equal(await sidecar.says('tcp', '127.0.0.1', 9113), 'ConnectionRefusedError', 'a guest’s reset');
+  t.equal(
+    await sidecar.says('tcp', '127.0.0.1', 6379, { from: ['127.0.0.1', 9114], expect: 12 }),
+    'secret hello',
+    'the pod’s own connection from a guest’s port',
+  );
   // What no TAP could take goes nowhere.
   t.equal(
     (await sidecar.ask('udp', '127.0.0.1', 9001, { size: 4000, timeout: 0.3 })).error,
@@ -260,6 +270,37 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
     'a datagram longer than the MTU',
   );
   await reachesServices(t, world);
+}
+
+/** A port of the guest's own is no door to what is not declared, to connections of the pod's own, or to what the pod believes of its loopback. */
+export async function noDoor(t: Test, backend: Backend): Promise<void> {
+  const world = await withWorld(t, backend, { bare: true, ports });
+  const { sidecar, taps } = world;
+  await sidecar.serve('tcp', '127.0.0.1', 6379);
+  await sidecar.serve('udp', '127.0.0.1', 6379);
+  t.equal((await sidecar.ask('tcp', '127.0.0.1', 6379, { from: ['127.0.0.1', 9114], hold: 'own' })).error, undefined);
+  const from = (port: number): Packet => ({ ...GUEST, port });
+  const to = { ...ALIAS, address: LOCAL, port: 6379 };
+  const flags = [2, 4, 16, 18, 20, 24];
+  const evil = [9111, 9114].flatMap((port) => [...flags.map((one) => tcp(from(port), to, one)), udp(from(port), to)]);
+  t.equal(await uptoLoopback(world, evil), 0, 'from its own port');
+
+  const asked = sidecar.ask('udp', '127.0.0.1', 9113, { timeout: 3, text: 'question' });
+  let question: Uint8Array | undefined;
+  for await (const batch of taps[0]!.frames()) {
+    question = batch.find((one) => one.includes(0x71) && Buffer.from(one).includes('question'))?.slice();
+    if (question !== undefined) break;
+  }
+  const error = (code: number, mtu: number): Uint8Array => {
+    const quoted = question!.subarray(14);
+    const message = new Uint8Array(8 + quoted.length);
+    message.set([3, code, 0, 0, 0, 0, mtu >> 8, mtu & 255]);
+    message.set(quoted, 8);
+    return icmp(GUEST, { ...ALIAS, address: LOCAL }, message);
+  };
+  t.equal(await uptoLoopback(world, [error(4, 600)]), 0, 'that a packet was too long for it');
+  await taps[0]!.send([error(3, 0)]);
+  t.equal((await asked).error, 'ConnectionRefusedError', 'that nobody is there');
 }
 
 /** One where it has a server, and some where it has none. */
