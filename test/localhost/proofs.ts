@@ -4,7 +4,7 @@ import { ping } from 'podtap/lab';
 import type { Test } from 'tap';
 import type { LocalhostConfig } from '../../lib/localhost/config.js';
 import { inside, pause, until } from '../support/inside.js';
-import { type Packet, arp, icmp, ipv4, isArpAnswer, tcp, udp } from './frames.js';
+import { type Packet, arp, ethernet, icmp, ipv4, isArpAnswer, tcp, udp } from './frames.js';
 import { ALIASES, ALIAS_MAC, DNS, LOCAL, NODE, POD, SERVICES, SUBSTITUTE, type World, type WorldOptions, worldOf } from './world.js';
 
 export interface Backend {
@@ -49,7 +49,7 @@ async function reachesServices(t: Test, world: World, at = 0): Promise<void> {
 // ------------------------------------------------------------------ one guest
 
 /** Services by alias, whatever the datapath, and with checksums and segments left open or not. */
-export async function services(t: Test, backend: Backend, options: WorldOptions): Promise<void> {
+export async function services(t: Test, backend: Backend, options: WorldOptions): Promise<World> {
   const world = await withWorld(t, backend, options);
   const { agent, netns } = world.guests[0]!;
   await reachesServices(t, world);
@@ -66,6 +66,7 @@ export async function services(t: Test, backend: Backend, options: WorldOptions)
   await answers(t, 'to the world', 'hello', () => agent.says('udp', NODE.address, 7001));
   await agent.serve('tcp', '0.0.0.0', 9555, 'guest ');
   await answers(t, 'from the world', 'guest hello', () => world.outside.says('tcp', POD.address, 9555, { expect: 11 }));
+  return world;
 }
 
 /** Whatever the reverse path filter is, and whether the aliases are on the guest's link or behind its gateway, or it has no gateway. */
@@ -376,6 +377,9 @@ export async function together(t: Test, backend: Backend, options: WorldOptions 
   }
   t.equal((await ping(node, POD.address, { timeout: 2000 })).received, 1, 'the world’s echo request');
 
+  for (const { agent, slot } of guests)
+    t.equal(await agent.says('tcp', NODE.address, 7000, { from: [POD.second, 34_000] }), 'hello', `guest ${slot}’s other address`);
+
   // The same source port from two guests to one place, held open together.
   for (const protocol of ['tcp', 'udp'] as const) {
     const asked = guests.map(({ agent, slot }) => agent.ask(protocol, NODE.address, protocol === 'tcp' ? 7000 : 7001, { from: 33_333, text: `guest${slot}`, expect: 6, hold: protocol, timeout: 5 })); // prettier-ignore
@@ -531,10 +535,39 @@ export async function flood(t: Test, backend: Backend, flows: number, check?: (w
 }
 
 /** Dual stack: IPv6 goes on as before; of several guests it is the first one's. */
-export async function ipv6(t: Test, backend: Backend, options: WorldOptions): Promise<void> {
+export async function ipv6(t: Test, backend: Backend, options: WorldOptions): Promise<World> {
   const world = await withWorld(t, backend, { ipv6: true, ports, ...options });
   const [first] = world.guests;
   t.equal(await until(async () => (await ping(world.node, 'fd00:1::2', { timeout: 500 })).received === 1), true, 'to the guest');
   t.equal(await until(async () => (await ping(first!.netns, 'fd00:1::1', { timeout: 500 })).received === 1), true, 'from the guest');
   await reachesServices(t, world);
+  return world;
+}
+
+/** Who has fd00:1::2, asked by somebody who would have it: RFC 4862, 5.4. The checksum does not matter here. */
+export const neighbourSolicitation = ethernet(
+  POD.mac,
+  '33:33:ff:00:00:02',
+  0x86dd,
+  Uint8Array.from(Buffer.from(`6000000000183aff${'00'.repeat(16)}ff0200000000000000000001ff0000028700000000000000fd000001000000000000000000000002`, 'hex')), // prettier-ignore
+);
+
+/** How many of the frames that a guest sends come out of the pod. */
+export async function outOf(world: World, at: number, frames: readonly Uint8Array[]): Promise<number> {
+  await using wire = await openPacketSocket(world.node, 'vn', { outgoing: false, promiscuous: true });
+  const sent = new Set(frames.map(hex));
+  const end = udp({ ...GUEST, port: 61_997 }, { ...NODE, port: 7 });
+  let came = 0;
+  const done = (async () => {
+    for await (const batch of wire.frames())
+      for (const one of batch) {
+        if (sent.has(hex(one))) came++;
+        if (hex(one) === hex(end)) return;
+      }
+  })();
+  await world.taps[at]!.send(frames);
+  const again = setInterval(() => void world.taps[at]!.send([end]).catch(() => undefined), 50);
+  await done;
+  clearInterval(again);
+  return came;
 }
