@@ -13,6 +13,8 @@ import { localhost } from './programs/localhost.js';
 
 export type LocalhostStatistics = Readonly<Record<(typeof localhostCounters)[number], Counter>>;
 
+const MOST_ATTEMPTS = 10;
+
 /** The loopback of every namespace. */
 const LOOPBACK = 1;
 
@@ -60,8 +62,15 @@ export class Localhost implements AsyncDisposable {
 
   /** What they were told. undefined: nothing yet. */
   async configuration(): Promise<LocalhostConfig | undefined> {
-    const [value] = await this.#map('told').get([indexKey(0)]);
-    return value === undefined ? undefined : decodeTold(value);
+    for (let attempt = 0; ; attempt++) {
+      const [value] = await this.#map('told').get([indexKey(0)]);
+      try {
+        return value === undefined ? undefined : decodeTold(value);
+      } catch (error) {
+        // The kernel does not write it at a stroke: somebody is about to.
+        if (!(error instanceof SyntaxError) || attempt === MOST_ATTEMPTS) throw error;
+      }
+    }
   }
 
   async statistics(): Promise<LocalhostStatistics> {

@@ -11,6 +11,7 @@ await proof('two guests: bridge, cls_bpf', (t) => proofs.together(t, filter, { m
 await proof("the pod's own upstream", (t) => proofs.upstream(t, tcx, { guests: 2 }));
 await proof('sidecars', (t) => proofs.sidecars(t, tcx, { guests: 2 }));
 await proof('neighbours', (t) => proofs.neighbours(t, tcx));
+await proof('moved', (t) => proofs.moved(t, tcx));
 await proof('equal source ports, 2 x 2000', (t) => proofs.equalPorts(t, tcx, 2, 2000));
 await proof('equal source ports, 8 guests', (t) => proofs.equalPorts(t, tcx, 8, 200));
 await proof('come and go', (t) => proofs.comeAndGo(t, tcx));

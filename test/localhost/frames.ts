@@ -83,3 +83,17 @@ export function arp(operation: number, from: Packet, to: Packet, frameTo = to.ma
 export function isArpAnswer(frame: Uint8Array, address: string): boolean {
   return frame[12] === 8 && frame[13] === 6 && frame[21] === 2 && octets(address).every((octet, at) => frame[28 + at] === octet);
 }
+
+export function portsOf(frame: Uint8Array, at = 34): readonly [from: number, to: number] {
+  return [(frame[at]! << 8) | frame[at + 1]!, (frame[at + 2]! << 8) | frame[at + 3]!];
+}
+
+/** Whether the sums of IPv4, and of UDP, TCP or ICMP in it, are right; of a packet without options that is no fragment. */
+export function isWhole(frame: Uint8Array): boolean {
+  const length = (frame[16]! << 8) | frame[17]!;
+  const payload = frame.subarray(34, 14 + length);
+  if (sum(frame.subarray(14, 34)) !== 0) return false;
+  if (frame[23] === 1) return sum(payload) === 0 && (payload[0] === 0 || payload[0] === 8 || sum(payload.subarray(8, 28)) === 0);
+  const pseudo = Uint8Array.of(...frame.subarray(26, 34), 0, frame[23]!, payload.length >> 8, payload.length & 255);
+  return sum(pseudo, payload) === 0;
+}

@@ -4,7 +4,7 @@ import { ping } from 'podtap/lab';
 import type { Test } from 'tap';
 import type { LocalhostConfig } from '../../lib/localhost/config.js';
 import { inside, pause, until } from '../support/inside.js';
-import { type Packet, arp, ethernet, icmp, ipv4, isArpAnswer, tcp, udp } from './frames.js';
+import { type Packet, arp, ethernet, icmp, ipv4, isArpAnswer, isWhole, portsOf, tcp, udp } from './frames.js';
 import { ALIASES, ALIAS_MAC, DNS, LOCAL, NODE, POD, SERVICES, SUBSTITUTE, type World, type WorldOptions, worldOf } from './world.js';
 
 export interface Backend {
@@ -273,6 +273,10 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
   await reachesServices(t, world);
 }
 
+function agentOf({ guests }: World, slot: number): World['guests'][number]['agent'] {
+  return guests.find((guest) => guest.slot === slot)!.agent;
+}
+
 /** A port of the guest's own is no door to what is not declared, to connections of the pod's own, or to what the pod believes of its loopback. */
 export async function noDoor(t: Test, backend: Backend): Promise<void> {
   const world = await withWorld(t, backend, { bare: true, ports });
@@ -366,6 +370,7 @@ export async function together(t: Test, backend: Backend, options: WorldOptions 
       outside.says('tcp', POD.address, 9000 + slot, { expect: 12 }),
     );
     await answers(t, `UDP`, `guest${slot} hello`, () => outside.says('udp', POD.address, 9000 + slot));
+    t.match(await outside.ask('udp', POD.address, 9000 + slot, { size: 4000 }), { length: 4007, whole: true }, 'fragments');
     await answers(t, `a sidecar to guest ${slot}`, `guest${slot} hello`, () =>
       sidecar.says('tcp', '127.0.0.1', 9000 + slot, { expect: 12 }),
     );
@@ -426,6 +431,54 @@ export async function neighbours(t: Test, backend: Backend): Promise<void> {
   t.equal(hex(answersSeen[0]!.subarray(22, 28)), POD.mac.replaceAll(':', ''), 'with the guests’ MAC');
   stop.abort();
   await Promise.all([reading, ...listening]);
+}
+
+/** What goes under another port, because two guests have the same one: both ways, in errors too, and with all sums right. */
+export async function moved(t: Test, backend: Backend): Promise<void> {
+  const world = await withWorld(t, backend, { guests: 2, bare: true });
+  const [first, second] = world.taps;
+  await using wire = await openPacketSocket(world.node, 'vn', { outgoing: false, promiscuous: true });
+  const nextOf = async (frames: AsyncIterable<readonly Uint8Array[]>, protocol: number, text: string): Promise<Uint8Array> => {
+    for await (const batch of frames) {
+      const found = batch.find((one) => one[12] === 8 && one[13] === 0 && one[23] === protocol && Buffer.from(one).includes(text));
+      if (found !== undefined) return found.slice();
+    }
+    throw new Error('it ended');
+  };
+  const mine = { ...GUEST, port: 5000 };
+  const there = { ...NODE, port: 7777 };
+  for (const tap of world.taps) {
+    await tap.send([]);
+    await world.up(tap);
+  }
+  const exchange = async <T>(look: Promise<T>, send: () => Promise<unknown>): Promise<T> => {
+    await send();
+    return look;
+  };
+  const one = await exchange(nextOf(wire.frames(), 17, 'first'), () => first!.send([udp(mine, there, 'first')]));
+  const two = await exchange(nextOf(wire.frames(), 17, 'second'), () => second!.send([udp(mine, there, 'second')]));
+  const [port] = portsOf(two);
+  t.strictSame(portsOf(one), [5000, 7777]);
+  t.not(port, 5000, `goes as ${port}`);
+  t.ok(isWhole(one) && isWhole(two), 'their sums are right');
+  const again = await exchange(nextOf(wire.frames(), 17, 'second again'), () => second!.send([udp(mine, there, 'second again')]));
+  t.strictSame(portsOf(again), [port, 7777], 'and goes so again');
+
+  const answer = udp(there, { ...mine, port }, 'answer');
+  const came = await exchange(nextOf(second!.frames(), 17, 'answer'), () => wire.send([answer]));
+  t.strictSame(portsOf(came), [7777, 5000]);
+  t.ok(isWhole(came));
+  // Nobody is there any more: the guest quotes what it got, and outside it must be what was sent.
+  const quote = (code: number, quoted: Uint8Array): Uint8Array => Uint8Array.of(3, code, 0, 0, 0, 0, 0, 0, ...quoted.subarray(14));
+  const unreachable = await exchange(nextOf(wire.frames(), 1, 'answer'), () => second!.send([icmp(mine, there, quote(3, came))]));
+  t.strictSame(portsOf(unreachable, 34 + 28), [7777, port]);
+  t.ok(isWhole(unreachable));
+  // A router on the way says something of what the guest has sent.
+  const router = { mac: NODE.mac, address: '10.1.0.99' };
+  const told = await exchange(nextOf(second!.frames(), 1, 'second'), () => wire.send([icmp(router, mine, quote(4, two))]));
+  t.strictSame(portsOf(told, 34 + 28), [5000, 7777]);
+  t.equal(told.subarray(26, 30).join('.'), '10.1.0.99');
+  t.ok(isWhole(told));
 }
 
 /** `count` exchanges of each guest, from equal source ports at the same time: none crossed, none lost. */
