@@ -1,0 +1,1 @@
+export type { LocalhostConfig, ConfigGuest, ConfigService, PortRange } from '../wire/localhost.js';
