@@ -1,1 +1,1 @@
-export type { LocalhostConfig, ConfigGuest, ConfigService, PortRange } from '../wire/localhost.js';
+export type { ConfigGuest, ConfigService, LocalhostConfig, PortRange } from '../wire/localhost.js';

@@ -14,6 +14,7 @@ import type { FdbRequest, NeighborEntry } from './neighbor.js';
 import type { FilterRequest } from './filter.js';
 import type { Operation } from './kinds.js';
 import type { LinkSet } from './link.js';
+import { restoreLocalhost } from './localhost.js';
 import type { QdiscRequest } from './qdisc.js';
 import type { RuleRequest } from '../wire/rule.js';
 import type { Filter } from '../wire/tc.js';
@@ -75,6 +76,7 @@ export class Target {
       ...this.#neighbors(state),
       ...this.#rules(state),
       ...this.#hooksUp(state),
+      ...this.#localhost(state),
     ];
     // With the addresses come routes, and others could not be there before them.
     if (links.early.length + sysctls.length + addresses.length > 0) return { operations: first, waiting: false };
@@ -239,6 +241,11 @@ export class Target {
         const { parent: _, handle: _handle, ...hook } = value as unknown as { parent: string; kind: string; handle: string };
         return { op: 'qdisc.add', link, qdisc: (isHook(hook) ? hook : value) as unknown as QdiscRequest };
       });
+  }
+
+  /** Behind the filters and programs that lead to it. */
+  #localhost(state: State): Operation[] {
+    return this.#changed(state, ['localhost']).flatMap(({ is, value }) => restoreLocalhost(is, value));
   }
 
   /** Of kinds without an order: what is not as it shall be. Also what our own steps took away. */
