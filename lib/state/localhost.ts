@@ -1,5 +1,6 @@
 // What is in force of the pod's localhost, read back from the kernel: the configuration of one backend or the other, whole, so that a former
 // one can be put back.
+import { openLocalhostOn } from '../kernel/localhost.js';
 import type { Scope } from '../kernel/netns.js';
 import { type Resource, type Value, keys } from './resource.js';
 import type { State } from './snapshot.js';
@@ -11,12 +12,25 @@ export interface InForce {
 }
 
 /** By backend. `state` has the interfaces; a reader asks for the rest itself. */
-const readers: Readonly<Record<string, (scope: Scope, state: State) => Promise<readonly InForce[]>>> = {};
+const readers: Readonly<Record<string, (scope: Scope, state: State) => Promise<readonly InForce[]>>> = {
+  ebpf: readPrograms,
+};
 
 export async function localhostResources(scope: Scope, state: State): Promise<readonly Resource[]> {
   const found: Resource[] = [];
   for (const [backend, read] of Object.entries(readers))
     for (const { link, config } of await read(scope, state))
       found.push({ kind: 'localhost', key: keys.localhost(link), link, value: { backend, config } });
+  return found;
+}
+
+/** @throws PodtapError EPERM: in a user namespace nobody may ask */
+async function readPrograms(scope: Scope, state: State): Promise<readonly InForce[]> {
+  const found: InForce[] = [];
+  for (const link of state.links.keys()) {
+    await using opened = await openLocalhostOn(scope, link);
+    const config = await opened?.configuration();
+    if (config !== undefined) found.push({ link, config: config as unknown as Value });
+  }
   return found;
 }
