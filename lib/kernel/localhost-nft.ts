@@ -150,7 +150,10 @@ export async function readLocalhostTables(scope: Scope): Promise<readonly Localh
     if (is === undefined) continue;
     const parts: Record<string, string> = {};
     for (const chain of is.chains.filter(isOwnChain)) {
-      const own = is.rules.filter((one) => one.chain === chain.name && isOwn(one));
+      const rules = is.rules.filter((one) => one.chain === chain.name);
+      const own = rules.filter(isOwn);
+      // What is left of it is for the rules of others.
+      if (own.length === 0 && rules.length > 0) continue;
       parts[`chain ${chain.name}`] = digest([chain.hook?.name, own.map(({ expressions, userdata }) => [expressions, userdata])]);
     }
     for (const set of is.sets.filter(isOwnSet)) {
