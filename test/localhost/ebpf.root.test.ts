@@ -1,6 +1,6 @@
 // The proofs of the pod's localhost, by eBPF programs. bpf(2) wants real root.
 import { addQdisc } from 'podtap';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { attachLocalhost, configureLocalhost, openLocalhostOn } from '../../lib/kernel/localhost.js';
 import { CELLS } from '../../lib/wire/bpf/localhost.js';
 import { requires } from '../support/requires.js';
@@ -10,8 +10,8 @@ import type { World } from './world.js';
 t.setTimeout(900_000);
 const skip = requires('tun', 'root', 'tcx');
 const only = process.env.ONLY;
-const proof = async (name: string, run: (t: (typeof import('tap'))['default']) => Promise<void>): Promise<void> => {
-  if (only === undefined || name.includes(only)) await t.test(name, { skip }, run as never);
+const proof = async (name: string, run: (t: Test) => Promise<void>): Promise<void> => {
+  if (only === undefined || name.includes(only)) await t.test(name, { skip }, run);
 };
 
 const tcx: proofs.Backend = {
