@@ -5,7 +5,7 @@ import { type TopologyEdge, topology } from 'podtap/topology';
 import { drawSvg } from 'podtap/topology/svg';
 import { tracePath } from 'podtap/trace';
 import t, { type Test } from 'tap';
-import { Stack, createNodes, createSlash32 } from '../../examples/labs.js';
+import { Stack, createNodes, createSlash32, settled } from '../../examples/labs.js';
 import { ip } from '../support/inside.js';
 import { requires } from '../support/requires.js';
 
@@ -27,6 +27,7 @@ await t.test('devices as ip tells of them, and the wires between namespaces', as
   await createVeth(a, 'v0', { master: 'br0', up: true, peer: { scope: b, name: 'eth0', up: true, addresses: ['10.0.0.2/24', 'fd00::2/64'] } }); // prettier-ignore
   await createVeth(a, 'v1', { peer: { name: 'v2' } });
   await createVeth(a, 'v3', { peer: { scope: elsewhere, name: 'eth0' } });
+  await settled({ a, b });
   // The same indexes in each namespace: numbers alone do not say whose.
   t.equal((await getLink(b, 'eth0'))!.ifindex, (await getLink(a, 'br0'))!.ifindex);
   const read = await topology({ a, b });
