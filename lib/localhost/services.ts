@@ -26,12 +26,12 @@ const MOST = 256;
 
 /** @throws TypeError ERR_INVALID_ARG_*, told as a mistake of `where` */
 export function parseServices(given: readonly string[], where: string): readonly Service[] {
-  if (given.length > MOST) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where} must have at most ${MOST} services; it has ${given.length}`); // prettier-ignore
-  const services = given.map((text, index) => parseService(text, `${where}.${index}`));
+  if (given.length > MOST) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: 'services' must have at most ${MOST} services; it has ${given.length}`); // prettier-ignore
+  const services = given.map((text, index) => parseService(text, `${where}: 'services.${index}'`));
   const taken = new Map<string, Service>();
   for (const service of services) {
     for (const other of taken.values())
-      if (overlap(service, other)) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: '${other.name}' and '${service.name}' have ports in common; name each once`); // prettier-ignore
+      if (overlap(service, other)) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: services '${other.name}' and '${service.name}' have ports in common; name each once`); // prettier-ignore
     taken.set(service.name, service);
   }
   return services.sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -60,7 +60,7 @@ const NO_IPV6 = "IPv6 has no range of loopback addresses to translate to: ::1 is
 /** '9001', '9000-9010'; with a protocol '9001/tcp'. Without one, of a guest's ports, both. @throws TypeError */
 export function parseGuestPorts(given: readonly string[], where: string): readonly PortRange[] {
   const ranges = given.flatMap((text, index) => {
-    const at = `${where}.${index}`;
+    const at = `${where}: 'ports.${index}'`;
     const wrong = (why: string): Error => invalidArgument('ERR_INVALID_ARG_VALUE', `${at} must be ports of the guest such as '8080/tcp', '53/udp+tcp' or '9000-9010/tcp' (${why}); received '${text}'`); // prettier-ignore
     if (typeof text !== 'string') throw invalidArgument('ERR_INVALID_ARG_TYPE', `${at} must be ports such as '8080/tcp'`);
     const [ports = '', words, ...more] = text.split('/');
@@ -70,7 +70,7 @@ export function parseGuestPorts(given: readonly string[], where: string): readon
     return parseProtocols(words, wrong).map((protocol): PortRange => ({ protocol, first, last }));
   });
   const clash = firstOverlap(ranges, ranges);
-  if (clash !== undefined) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: ${rangeText(clash[0])} and ${rangeText(clash[1])} have ports in common; name each once`); // prettier-ignore
+  if (clash !== undefined) throw invalidArgument('ERR_INVALID_ARG_VALUE', `${where}: ports ${rangeText(clash[0])} and ${rangeText(clash[1])} have ports in common; name each once`); // prettier-ignore
   return ranges;
 }
 
@@ -120,14 +120,24 @@ const LOCALHOST = 2;
 const FIRST_OTHER = 4;
 const LAST_OTHER = 63;
 
-/** By the address in the pod, the one that the guest dials. @throws TypeError: too many addresses */
-export function aliasesOf(services: readonly Pick<Service, 'address'>[], aliases: string): ReadonlyMap<string, string> {
+/** By the address in the pod, the one that the guest dials. Those that guests `know` already stay. @throws TypeError: too many addresses */
+export function aliasesOf(
+  services: readonly Pick<Service, 'address'>[],
+  aliases: string,
+  know: ReadonlyMap<string, string> = new Map(),
+): ReadonlyMap<string, string> {
   const base = aliases.replace(/\.\d+$/, '');
   const known = new Map([[DOCKER_ADDRESS, RESOLVER], ['127.0.0.1', LOCALHOST]]); // prettier-ignore
   const others = [...new Set(services.map(({ address }) => address))].filter((address) => !known.has(address)).sort(byNumber);
   if (others.length > LAST_OTHER - FIRST_OTHER + 1) throw invalidArgument('ERR_INVALID_ARG_VALUE', `services: they are on ${others.length} addresses beside 127.0.0.1 and ${DOCKER_ADDRESS}; ${LAST_OTHER - FIRST_OTHER + 1} are possible`); // prettier-ignore
-  for (const [index, address] of others.entries()) known.set(address, FIRST_OTHER + index);
-  return new Map([...known].map(([address, number]) => [address, `${base}.${number}`]));
+  const taken = new Set(others.flatMap((address) => know.get(address) ?? []));
+  let next = FIRST_OTHER;
+  for (const address of others) {
+    while (taken.has(`${base}.${next}`)) next++;
+    if (!know.has(address)) known.set(address, next++);
+  }
+  const made = [...known].map(([address, number]) => [address, `${base}.${number}`] as const);
+  return new Map([...made, ...others.flatMap((address) => (know.has(address) ? [[address, know.get(address)!] as const] : []))]);
 }
 
 function byNumber(a: string, b: string): number {
@@ -139,8 +149,11 @@ function byNumber(a: string, b: string): number {
 export type RealPorts = Readonly<Partial<Record<'tcp' | 'udp', number>>>;
 
 /** As a backend is told them. `docker`: where Docker's resolver listens; a protocol that it does not is left out. */
-export function configServices(services: readonly Service[], aliases: string, docker: RealPorts): readonly ConfigService[] {
-  const alias = aliasesOf(services, aliases);
+export function configServices(
+  services: readonly Service[],
+  alias: ReadonlyMap<string, string>,
+  docker: RealPorts,
+): readonly ConfigService[] {
   return services.flatMap(({ address, protocols, first, last, finds }) =>
     protocols.flatMap((protocol): ConfigService[] => {
       const to = finds === undefined ? first : docker[protocol];

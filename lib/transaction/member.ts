@@ -178,10 +178,15 @@ export class Member {
 }
 
 /** What must be known of a namespace before these are done. */
-export function readFor(netns: Netns, operations: readonly Operation[], also: readonly Part[] = []): Promise<State> {
+export function readFor(
+  netns: Netns,
+  operations: readonly Operation[],
+  also: readonly Part[] = [],
+  sysctls: readonly string[] = [],
+): Promise<State> {
   const parts = new Set<Part>(also);
   for (const operation of operations) for (const part of kindOf(operation).parts(operation)) parts.add(part);
-  return snapshot(netns, parts, (links) => new Set(operations.flatMap((operation) => kindOf(operation).sysctls?.(operation, links) ?? [])));
+  return snapshot(netns, parts, (links) => new Set([...operations.flatMap((operation) => kindOf(operation).sysctls?.(operation, links) ?? []), ...sysctls])); // prettier-ignore
 }
 
 function indexOf(link: string | number, known: (link: string) => number | undefined): number {

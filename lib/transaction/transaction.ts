@@ -323,3 +323,8 @@ export class Work {
     });
   }
 }
+
+/** Whether steps can still be part of it. */
+export function isOpenTransaction(tx: Transaction): boolean {
+  return tx[isOpen]();
+}

@@ -68,6 +68,10 @@ await t.test('aliases do not depend on the order of services', async (t) => {
   t.equal(aliases.get('127.0.0.1'), '169.254.77.2');
   t.equal(aliases.get('127.0.0.9'), '169.254.77.4', 'not .3, which is the pod');
   t.equal(aliases.get('127.0.0.10'), '169.254.77.5');
+  const later = aliasesOf(parseServices(['127.0.0.2:1/tcp', '127.0.0.10:1/tcp', '127.0.0.9:1/tcp'], 'x'), '169.254.77.0', aliases);
+  t.equal(later.get('127.0.0.9'), '169.254.77.4', 'what guests know stays');
+  t.equal(later.get('127.0.0.10'), '169.254.77.5');
+  t.equal(later.get('127.0.0.2'), '169.254.77.6');
   const many = parseServices(Array.from({ length: 61 }, (_, n) => `127.1.0.${n + 1}:80/tcp`), 'x'); // prettier-ignore
   t.throws(() => aliasesOf(many, '169.254.77.0'), /61 addresses.*60 are possible/);
   t.equal(aliasesOf(many.slice(1), '169.254.77.0').size, 62);
@@ -75,12 +79,13 @@ await t.test('aliases do not depend on the order of services', async (t) => {
 
 await t.test('as a backend is told them', async (t) => {
   const services = parseServices(['docker-dns', '127.0.0.1:9000-9010/udp'], 'x');
-  t.strictSame(configServices(services, '169.254.77.0', { udp: 40000, tcp: 40001 }), [
+  const aliases = aliasesOf(services, '169.254.77.0');
+  t.strictSame(configServices(services, aliases, { udp: 40000, tcp: 40001 }), [
     { alias: '169.254.77.2', address: '127.0.0.1', protocol: 'udp', first: 9000, last: 9010, to: 9000 },
     { alias: '169.254.77.1', address: '127.0.0.11', protocol: 'tcp', first: 53, last: 53, to: 40001 },
     { alias: '169.254.77.1', address: '127.0.0.11', protocol: 'udp', first: 53, last: 53, to: 40000 },
   ]);
-  t.equal(configServices(services, '169.254.77.0', { udp: 40000 }).length, 2, 'what Docker does not listen on is not exposed');
+  t.equal(configServices(services, aliases, { udp: 40000 }).length, 2, 'what Docker does not listen on is not exposed');
 });
 
 await t.test('ports of guests', async (t) => {
