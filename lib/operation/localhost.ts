@@ -1,5 +1,6 @@
 // How a configuration of the pod's localhost is put back, or taken away: by backend, as state/localhost.ts reads it.
 import type { Value } from '../state/value.js';
+import type { LocalhostConfig } from '../wire/localhost.js';
 import type { Operation } from './kinds.js';
 
 interface Restoring {
@@ -8,7 +9,9 @@ interface Restoring {
   remove?(config: Value): Operation;
 }
 
-const backends: Readonly<Record<string, Restoring>> = {};
+const backends: Readonly<Record<string, Restoring>> = {
+  ebpf: { set: (config) => ({ op: 'localhost.configure', config: config as unknown as LocalhostConfig }) },
+};
 
 /** `is`: what is in force; `shall`: what shall be. undefined: nothing. */
 export function restoreLocalhost(is: Value, shall: Value): readonly Operation[] {
