@@ -1,6 +1,7 @@
 // From what shall be reached to the operations that make it so: pure, but for what it is given.
 import { UnsupportedError } from '../errors.js';
 import type { Operation } from '../operation/kinds.js';
+import { lackingPrograms } from '../operation/localhost-ebpf.js';
 import { keys } from '../state/resource.js';
 import { devicesOf } from '../state/route.js';
 import type { Part, State } from '../state/snapshot.js';
@@ -47,7 +48,7 @@ export function occupiedPrefixes(state: State): readonly string[] {
 
 /** The packets that go to guests by the loopback are no longer than their wires allow; its own MTU is 65536. */
 export function loopbackRoute({ loopback }: Pick<LocalhostConfig, 'loopback'>, mtu: number): Route {
-  return { object: 'route', dst: `${loopback}/23`, type: 'local', scope: 'host', dev: LOOPBACK, table: RT_TABLE_LOCAL, protocol: 'static', mtu } as Route; // prettier-ignore
+  return { object: 'route', dst: `${loopback}/23`, type: 'local', scope: 'host', dev: LOOPBACK, table: RT_TABLE_LOCAL, protocol: 'static', mtu }; // prettier-ignore
 }
 
 /** `mtu`: the shortest of the guests'. What is so already is left out. */
@@ -64,8 +65,9 @@ export function localhostOperations(
   ];
   if (backend === 'nft') return [...operations, ...nft(config, state)];
   if (hook === 'filter') operations.push(...qdiscs(config, state));
-  if (now?.backend !== 'ebpf') operations.push({ op: 'localhost.ebpf', config, hook } as unknown as Operation);
-  else if (!same(now.config as never, config as never)) operations.push({ op: 'localhost.configure', config } as unknown as Operation);
+  if (now?.backend !== 'ebpf') operations.push({ op: 'localhost.ebpf', config, hook: hook ?? 'tcx' });
+  else if (!same(now.config as never, config as never) || lackingPrograms(state, config).length > 0)
+    operations.push({ op: 'localhost.configure', config });
   return operations;
 }
 
@@ -108,7 +110,7 @@ export function localhostProblems(
   const found: LocalhostProblem[] = [];
   const name = state.links.get(config.link)?.name ?? `if${config.link}`;
   for (const key of SYSCTLS)
-    if (state.get(keys.sysctl(key)) !== '1') found.push({ code: 'LOCALHOST_SYSCTL', message: `${key} is ${String(state.get(keys.sysctl(key)))}: what guests send to the pod's localhost is dropped there`, fix: `sysctl -w ${key}=1, or repair()` }); // prettier-ignore
+    if (state.get(keys.sysctl(key)) !== '1') found.push({ code: 'LOCALHOST_SYSCTL', message: `${key} is not 1: what guests send to the pod's localhost is dropped there`, fix: `sysctl -w ${key}=1, or repair()` }); // prettier-ignore
   const route = routeThere(state, loopbackRoute(config, mtu));
   const command = `ip route replace local ${config.loopback}/23 dev lo mtu ${mtu}, or repair()`;
   if (route === undefined) found.push({ code: 'LOCALHOST_ROUTE', message: `the route ${config.loopback}/23 of the loopback is gone: long packets to guests are lost`, fix: command }); // prettier-ignore

@@ -259,7 +259,8 @@ export async function dockerNow(netns: Netns, { localhost }: PlumbRecord): Promi
   return resolverPorts(await listSockets(netns));
 }
 
-function realPorts({ services }: LocalhostConfig): RealPorts {
+/** Of Docker's resolver, as it is exposed. */
+export function realPorts({ services }: LocalhostConfig): RealPorts {
   const of = (protocol: 'tcp' | 'udp'): number | undefined =>
     services.find((one) => one.protocol === protocol && one.address === '127.0.0.11' && one.first === DNS_PORT)?.to;
   const [tcp, udp] = [of('tcp'), of('udp')];

@@ -89,7 +89,7 @@ export function plumbRecord(kept: Value): PlumbRecord | undefined {
       wiring,
       guest: defineGuest(guest as unknown as GuestNetwork),
       asked: asked as unknown as Asked,
-      ...(localhost !== undefined && { localhost: localhost as LocalhostRecord }),
+      ...(localhost !== undefined && { localhost: localhost }),
       ...(guests !== undefined && {
         guests: guests.map((one) => ({ ...one, guest: defineGuest(one.guest as unknown as GuestNetwork), asked: one.asked as unknown as Asked['tap'] })), // prettier-ignore
       }),

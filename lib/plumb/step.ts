@@ -1,5 +1,5 @@
 // A change of a plumbing that is there: completely or not at all, and from then on undone with it.
-import { TransactionError } from '../errors.js';
+import { PlumbError } from '../errors.js';
 import type { Netns } from '../kernel/netns.js';
 import { seated } from '../kernel/turn.js';
 import type { Operation } from '../operation/kinds.js';
@@ -102,7 +102,7 @@ async function fresh(netns: Netns, known: Stepped): Promise<Stepped> {
   const entry = await reread(journal, undoing.entry);
   const record = entry?.state === 'applied' ? plumbRecord(recordOf(entry).kept) : undefined;
   if (entry === undefined || record === undefined)
-    throw new TransactionError('this plumbing is undone, and nothing can be added to it', { code: 'ERR_PLUMB_CONFLICT' });
+    throw new PlumbError('this plumbing is undone, and nothing can be added to it', { code: 'ERR_PLUMB_CONFLICT' });
   await settleSteps(journal, entry, netns);
   return { record, undoing: { journal, entry } };
 }
