@@ -164,7 +164,7 @@ async function foreignPrograms(one: Netns, ifindex: number): Promise<readonly st
 }
 
 function isOurs(name: string | undefined): boolean {
-  return name === 'podtap_to_guest' || name === 'podtap_to_link';
+  return name?.startsWith('podtap_') === true;
 }
 
 async function edgesOf(

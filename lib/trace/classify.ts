@@ -1,4 +1,5 @@
 // What sits on an interface and takes frames away before the stack has them: eBPF programs on tcx, filters of tc, chains of nftables.
+import { localhostPrograms } from '../kernel/localhost.js';
 import { openRedirect } from '../kernel/redirect.js';
 import { PodtapError, UnsupportedError } from '../errors.js';
 import type { HookProgram, LinkHooks } from '../kernel/hooks.js';
@@ -59,6 +60,10 @@ async function runProgram(
 ): Promise<Verdict | undefined> {
   // prettier-ignore
   const name = program.name ?? `program ${program.id}`;
+  if (Object.values<string>(localhostPrograms).includes(name)) {
+    notes.push(`podtap's eBPF program ${name} on ${where} takes what is for the pod's localhost, or another guest's; it was taken to let the frame pass`); // prettier-ignore
+    return undefined;
+  }
   const config = await configOf(program);
   if (config === undefined) {
     notes.push(`an eBPF program that is not podtap's (${name}) on ${where} sees the frame; it was taken to let it pass`);

@@ -105,6 +105,7 @@ static long (*const load_bytes)(const struct __sk_buff *skb, u32 offset, void *t
 static struct bpf_sock *(*const sk_lookup_udp)(void *skb, struct bpf_sock_tuple *tuple, u32 size, u64 netns, u64 flags) = (void *)85;
 static long (*const sk_release)(void *sk) = (void *)86;
 static struct bpf_sock *(*const skc_lookup_tcp)(void *skb, struct bpf_sock_tuple *tuple, u32 size, u64 netns, u64 flags) = (void *)99;
+static long (*const redirect_neighbour)(u32 ifindex, void *parameters, s32 length, u64 flags) = (void *)152;
 static u64 (*const ktime_coarse)(void) = (void *)160;
 static long (*const check_mtu)(void *skb, u32 ifindex, u32 *mtu, s32 more, u64 flags) = (void *)163;
 

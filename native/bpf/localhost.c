@@ -42,6 +42,8 @@ enum {
   SEVERAL = 2,
   /** The pod's listening sockets get what no guest has declared: else it is the guest's. */
   LISTENERS = 4,
+  /** There is no next hop: `gateway_mac` is `alias_mac`. */
+  NO_NEXT_HOP = 8,
 };
 
 /** What a guest's frames are counted as, and others'. */
@@ -457,6 +459,8 @@ INLINE int answer_echo(struct __sk_buff *skb, const struct packet *p) {
 INLINE int to_localhost(struct __sk_buff *skb, const struct config *config, u32 slot, const struct packet *p) {
   int index = index_of(config, p->is_error ? p->sender : p->from);
   if (index < 0) return drop(skb, SPOOFED);
+  // A source route would lead on from an address that is declared.
+  if (p->at != IP_AT + sizeof(struct ipv4)) return drop(skb, CLOSED);
   if (p->is_error && p->sender != p->from) return drop(skb, SPOOFED);
   if (p->protocol == ICMP && !p->is_error && !p->is_fragment && p->type == ECHO_REQUEST) {
     u32 last = LAST(p->to);
@@ -470,6 +474,20 @@ INLINE int to_localhost(struct __sk_buff *skb, const struct config *config, u32 
   return to.counter == TO_PEER ? to_tap(skb, config, to.tap) : to_loopback(skb);
 }
 
+/** Nobody's, as far as anybody can see; `key` is made to have it. 0: none was found. */
+INLINE u16 find_free(struct __sk_buff *skb, const struct config *config, const struct packet *p, struct flow_key *key) {
+  for (u32 i = 0; i < 8; i++) {
+    // First where neither Linux (32768 to 60999) nor the guests' stacks look by themselves, as a rule.
+    u32 random = random32();
+    u16 port = BE16(i < 4 ? 61000 + random % 4536 : 1024 + random % 64512);
+    key->local_port = port;
+    if (map_lookup(&flows, key) || owner_of(p->protocol, port)) continue;
+    if ((config->flags & POD_HAS_ADDRESSES) && socket_for(skb, p->protocol, p->to, p->to_port, p->from, port)) continue;
+    return port;
+  }
+  return 0;
+}
+
 /** The port that a packet to the world has there; -1: none is free. */
 INLINE int find_port(struct __sk_buff *skb, const struct config *config, u32 slot, u32 index, const struct packet *p) {
   if (owner_of(p->protocol, p->from_port) == slot) return p->from_port;
@@ -479,55 +497,55 @@ INLINE int find_port(struct __sk_buff *skb, const struct config *config, u32 slo
   if (flow && flow->slot == slot && flow->port == p->from_port) return p->from_port;
   struct flow_key moved = key;
   moved.zone = MOVED + slot;
-  struct flow made = {slot, index, p->from_port, now()};
   struct flow *before = flow_of(&moved);
+  u16 port = p->from_port;
+  int is_free = !flow;
   if (before) {
-    u16 port = before->port;
+    port = before->port;
     key.local_port = port;
-    struct flow *outside = flow_of(&key);
-    if (outside && outside->slot == slot && outside->port == p->from_port) return port;
-    if (p->is_error) return -1;
-    if (!outside && !claim(slot, &key, &made)) return port;
-    map_delete(&flows, &moved);
-    key.local_port = p->from_port;
-    flow = map_lookup(&flows, &key);
+    flow = flow_of(&key);
+    if (flow && flow->slot == slot && flow->port == p->from_port) return port;
+    is_free = !flow;
   }
   // About a flow that nobody knows any more.
   if (p->is_error) return p->from_port;
 
-  int has_sockets = (config->flags & POD_HAS_ADDRESSES) != 0;
-  u16 port = p->from_port;
-  int is_taken = flow != 0;
-  for (u32 i = 0; i < 32; i++) {
-    if (i > 0) {
-      // First where neither Linux (32768 to 60999) nor the guests' stacks look by themselves, as a rule.
-      u32 random = random32();
-      port = BE16(i < 12 ? 61000 + random % 4536 : 1024 + random % 64512);
-      is_taken = 0;
-    }
-    if (is_taken || owner_of(p->protocol, port)) continue;
-    if (has_sockets && socket_for(skb, p->protocol, p->to, p->to_port, p->from, port)) continue;
-    key.local_port = port;
-    if (claim(slot, &key, &made)) continue;
-    count(FLOW_NEW, skb->len);
-    if (i == 0) return port;
-    count(FLOW_CLASH, skb->len);
-    struct flow elsewhere = {slot, index, port, made.seen};
-    return claim(slot, &moved, &elsewhere) ? -1 : port;
+  struct flow made = {slot, index, p->from_port, now()};
+  if (!is_free || owner_of(p->protocol, port) ||
+      ((config->flags & POD_HAS_ADDRESSES) && socket_for(skb, p->protocol, p->to, p->to_port, p->from, port)))
+    port = find_free(skb, config, p, &key);
+  if (!port) return -1;
+  if (claim(slot, &key, &made)) {
+    // Somebody was quicker, on another processor.
+    port = find_free(skb, config, p, &key);
+    if (!port || claim(slot, &key, &made)) return -1;
   }
-  return -1;
-}
-
-/** By the datapath, which is the first guest's; what others send would come to nobody. */
-INLINE int to_world(struct __sk_buff *skb, const struct config *config, int is_first) {
-  if (is_first) return NEXT;
-  count(FROM_GUEST, skb->len);
-  return redirect(config->link, 0);
+  count(FLOW_NEW, skb->len);
+  if (port == p->from_port) return port;
+  count(FLOW_CLASH, skb->len);
+  made.port = port;
+  before = map_lookup(&flows, &moved);
+  if (before) before->port = port;
+  else if (claim(slot, &moved, &made)) return -1;
+  return port;
 }
 
 INLINE int same_mac(const u16 *a, const u8 *mac) {
   const u16 *b = (const u16 *)mac;
   return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+}
+
+/** By the datapath, which is the first guest's; what others send would come to nobody. */
+INLINE int to_world(struct __sk_buff *skb, const struct config *config, int is_first, int is_ip) {
+  u16 to[3];
+  // To the gateway that there is none of: the pod's stack knows who is on its link.
+  if (is_ip && (config->flags & NO_NEXT_HOP) && !load_bytes(skb, 0, to, sizeof to) && same_mac(to, config->alias_mac)) {
+    count(FROM_GUEST, skb->len);
+    return config->flags & POD_HAS_ADDRESSES ? redirect_neighbour(config->link, 0, 0, 0) : drop(skb, CLOSED);
+  }
+  if (is_first) return NEXT;
+  count(FROM_GUEST, skb->len);
+  return redirect(config->link, 0);
 }
 
 SECTION("tc/podtap_lh_tap") int from_guest(struct __sk_buff *skb) {
@@ -538,8 +556,7 @@ SECTION("tc/podtap_lh_tap") int from_guest(struct __sk_buff *skb) {
   if (!found) return drop(skb, FOREIGN);
   u32 slot = *found & (GUESTS - 1);
   int is_first = ifindex == config->first_tap;
-  u16 macs[6];
-  if (load_bytes(skb, 0, macs, sizeof macs)) return DROP;
+  u16 mac[3];
   if (skb->vlan_present) return is_first ? NEXT : drop(skb, FOREIGN);
 
   if (skb->protocol == BE16(ETH_P_ARP)) {
@@ -552,9 +569,9 @@ SECTION("tc/podtap_lh_tap") int from_guest(struct __sk_buff *skb) {
     }
     if (is_first) return NEXT;
     u32 sender = address_of(arp.sender_ip);
-    if (!same_mac(macs + 3, config->mac) || !same_mac(arp.sender_mac, config->mac) || (sender && index_of(config, sender) < 0))
+    if (load_bytes(skb, 6, mac, sizeof mac) || !same_mac(mac, config->mac) || !same_mac(arp.sender_mac, config->mac) || (sender && index_of(config, sender) < 0))
       return drop(skb, SPOOFED);
-    return to_world(skb, config, 0);
+    return to_world(skb, config, 0, 0);
   }
   if (skb->protocol != BE16(ETH_P_IP)) return is_first ? NEXT : drop(skb, FOREIGN);
 
@@ -566,18 +583,18 @@ SECTION("tc/podtap_lh_tap") int from_guest(struct __sk_buff *skb) {
     if (parse(skb, &p)) return drop(skb, CLOSED);
     return to_localhost(skb, config, slot, &p);
   }
-  if (!(config->flags & SEVERAL)) return NEXT;
+  if (!(config->flags & SEVERAL)) return to_world(skb, config, 1, 1);
   if (parse(skb, &p)) return is_first ? NEXT : drop(skb, FAILED);
   int index = index_of(config, p.is_error ? p.sender : p.from);
-  if (!is_first && (index < 0 || !same_mac(macs + 3, config->mac))) return drop(skb, SPOOFED);
-  if (index < 0 || p.is_later) return to_world(skb, config, is_first);
+  if (!is_first && (index < 0 || load_bytes(skb, 6, mac, sizeof mac) || !same_mac(mac, config->mac))) return drop(skb, SPOOFED);
+  if (index < 0 || p.is_later) return to_world(skb, config, is_first, 1);
   if (p.protocol == TCP || p.protocol == UDP || (p.protocol == ICMP && (p.is_error || p.type == ECHO_REQUEST))) {
     int port = find_port(skb, config, slot, (u32)index & (ADDRESSES - 1), &p);
     if (port < 0) return drop(skb, FLOW_LOST);
     struct place place = {p.from, p.to, (u16)port, p.to_port};
     if (rewrite(skb, &p, &place)) return drop(skb, FAILED);
   }
-  return to_world(skb, config, is_first);
+  return to_world(skb, config, is_first, 1);
 }
 
 // ------------------------------------------------------------------ what the pod's processes send
@@ -686,8 +703,6 @@ pod:
   return POD;
 }
 
-enum { TO_THIS_HOST = 0, TO_OTHER_HOST = 3 };
-
 /** A program holds the maps that it names: this one all of them, so that whoever finds it has them, whatever became of the TAPs. */
 INLINE int hold_all(void) {
   u32 zero = 0;
@@ -722,11 +737,15 @@ SECTION("tc/podtap_lh_link") int from_link(struct __sk_buff *skb) {
   if (load_bytes(skb, IP_AT + FROM, addresses, sizeof addresses)) return NEXT;
   if (is_loopback(addresses[0]) || is_alias(config, addresses[0]) || is_loopback(addresses[1]) || is_alias(config, addresses[1]))
     return drop(skb, MARTIAN);
-  if (!(config->flags & (SEVERAL | POD_HAS_ADDRESSES)) || skb->pkt_type == TO_OTHER_HOST) return NEXT;
-  if (skb->pkt_type != TO_THIS_HOST) {
+  if (!(config->flags & (SEVERAL | POD_HAS_ADDRESSES))) return NEXT;
+  // Not by pkt_type: under a bridge the interface has another MAC.
+  u16 mac[3];
+  if (load_bytes(skb, 0, mac, sizeof mac)) return NEXT;
+  if (mac[0] & 1) {
     clone_to_others(skb, config);
     return NEXT;
   }
+  if (!same_mac(mac, config->mac)) return NEXT;
   struct packet p;
   if (index_of(config, addresses[1]) < 0 || parse(skb, &p)) return NEXT;
   u32 slot;

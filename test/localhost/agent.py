@@ -1,5 +1,5 @@
 # Sockets inside a namespace, for the tests: a line of JSON with what to do, a line of JSON with what came of it. Ends with its input.
-import json, socket, sys, threading, time
+import json, os, socket, struct, sys, threading, time
 
 lock = threading.Lock()
 
@@ -96,8 +96,11 @@ def ask(protocol, to, text="hello", source=None, timeout=2, expect=None, size=0,
         if protocol == "tcp":
             if not again:
                 s.connect(tuple(to))
-            s.sendall(data)
+            # Beside reading, because both sides' buffers fill.
+            sending = threading.Thread(target=s.sendall, args=(data,), daemon=True)
+            sending.start()
             got = read(s, expect or 1)
+            sending.join()
         elif connected:
             if not again:
                 s.connect(tuple(to))
@@ -139,6 +142,31 @@ def many(protocol, to, first, count, name, rounds=1, timeout=3, tries=1):
     return {"exchanged": exchanged, "crossed": crossed, "lost": lost}
 
 
+def echo(to, id, count=1, timeout=3):
+    """ICMP echo under an id: how many of the answers were one's own."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    s.connect((to, 0))
+    received = 0
+    for sequence in range(count):
+        text = os.urandom(16)
+        message = struct.pack("!BBHHH", 8, 0, 0, id, sequence) + text
+        total = sum(struct.unpack("!12H", message))
+        total = (total & 0xFFFF) + (total >> 16)
+        s.send(message[:2] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + message[4:])
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            s.settimeout(max(0.001, end - time.monotonic()))
+            try:
+                got = s.recv(65535)
+            except OSError:
+                break
+            if got[20] == 0 and got[28:] == text and got[24:26] == struct.pack("!H", id):
+                received += 1
+                break
+    s.close()
+    return {"received": received}
+
+
 def run(order):
     what = order.pop("do")
     if what == "serve":
@@ -153,6 +181,8 @@ def run(order):
         return {}
     if what == "ask":
         return ask(**order)
+    if what == "echo":
+        return echo(**order)
     if what == "many":
         return many(**order)
     raise ValueError(what)

@@ -28,6 +28,7 @@ export interface Answer {
   /** It ends with what was sent. */
   readonly whole?: boolean;
   readonly error?: string;
+  readonly received?: number;
   readonly exchanged?: number;
   readonly crossed?: number;
   readonly lost?: number;
@@ -101,6 +102,11 @@ export class Agent {
     return this.#order({ do: 'many', protocol, to, ...more });
   }
 
+  /** Echo requests under an id: how many were answered. */
+  async echo(to: string, id: number, count: number): Promise<number> {
+    return (await this.#order({ do: 'echo', to, id, count })).received!;
+  }
+
   async drop(name: string): Promise<void> {
     await this.#order({ do: 'close', name });
   }
@@ -148,6 +154,8 @@ export interface World {
   /** Another guest, in the next slot; nothing knows of it yet. */
   addTap(): Promise<Tap>;
   addGuest(tap: Tap, slot: number): Promise<World['guests'][number]>;
+  /** Waits until a TAP that is held takes frames: carrier is not enough, its queue learns of it from the kernel's linkwatch. */
+  up(tap: Tap): Promise<unknown>;
 }
 
 /** The real port of `DNS`'s port 53 is 40053 (UDP) or 40054 (TCP). */
@@ -195,10 +203,11 @@ export async function worldOf(t: Test, options: WorldOptions = {}): Promise<Worl
     agents.push(agent);
     return agent;
   };
+  const up = (tap: Tap): Promise<boolean> => until(async () => (await getLink(pod, tap.ifindex))?.operstate === 'UP');
   const guests: World['guests'][number][] = [];
   const addGuest = async (tap: Tap, slot: number): Promise<World['guests'][number]> => {
     const netns = await guestBehind(t, tap, offload, ipv6 && slot === 1, routes);
-    await until(async () => (await getLink(pod, tap.ifindex))?.operstate === 'UP');
+    await up(tap);
     const guest = { netns, agent: agentIn(netns), tap, slot };
     guests.push(guest);
     return guest;
@@ -217,7 +226,7 @@ export async function worldOf(t: Test, options: WorldOptions = {}): Promise<Worl
     guests: taps.map(({ ifindex }, index) => ({ slot: index + 1, tap: ifindex, ports: ports(index + 1) })),
     ...(gateway !== undefined && { gateway }),
   };
-  return { t, node, pod, link: 12, plumbing, outside: agentIn(node), sidecar: agentIn(pod), guests, taps, config, addTap, addGuest };
+  return { t, node, pod, link: 12, plumbing, outside: agentIn(node), sidecar: agentIn(pod), guests, taps, config, addTap, addGuest, up };
 }
 
 const DEFAULT = [{ dst: 'default', via: NODE.address }];

@@ -7,6 +7,7 @@ import { indexKey } from './redirect.js';
 const POD_HAS_ADDRESSES = 1;
 const SEVERAL = 2;
 const LISTENERS = 4;
+const NO_NEXT_HOP = 8;
 
 const ADDRESSES = 4;
 const GUESTS = 64;
@@ -110,7 +111,12 @@ function configValue({
   const several = guests.length > 1;
   const owned = guests.some(({ ports }) => ports.length > 0);
   writer.u32(link);
-  writer.u32((podHasAddresses ? POD_HAS_ADDRESSES : 0) | (several ? SEVERAL : 0) | (several || owned ? LISTENERS : 0));
+  writer.u32(
+    (podHasAddresses ? POD_HAS_ADDRESSES : 0) |
+      (several ? SEVERAL : 0) |
+      (several || owned ? LISTENERS : 0) |
+      (gateway?.mac === aliasMac ? NO_NEXT_HOP : 0),
+  );
   writer.bytes(address(aliases));
   writer.bytes(address(loopback));
   writer.bytes(gateway === undefined ? new Uint8Array(4) : address(gateway.address));
