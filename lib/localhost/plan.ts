@@ -1,7 +1,7 @@
 // From what shall be reached to the operations that make it so: pure, but for what it is given.
-import { UnsupportedError } from '../errors.js';
 import type { Operation } from '../operation/kinds.js';
 import { lackingPrograms } from '../operation/localhost-ebpf.js';
+import { lackingTable } from '../operation/localhost-nft.js';
 import { keys } from '../state/resource.js';
 import { devicesOf } from '../state/route.js';
 import type { Part, State } from '../state/snapshot.js';
@@ -14,6 +14,7 @@ import type { Route } from '../wire/route.js';
 import type { Rule } from '../wire/rule.js';
 import type { Backend } from './backend.js';
 import type { LocalhostConfig } from './config.js';
+import { lackingPasses, nftOperations } from './nft.js';
 
 const LOOPBACK = 1; // ifindex, in every namespace
 
@@ -25,7 +26,7 @@ export const SYSCTLS = ['net.ipv4.conf.lo.route_localnet', 'net.ipv4.conf.lo.acc
 
 /** Tables that must have been read for `localhostOperations` and `localhostProblems`. */
 export function localhostParts(backend: Backend): readonly Part[] {
-  return ['route', 'qdisc', 'filter', 'localhost', ...(backend === 'ebpf' ? (['tcx'] as const) : [])];
+  return ['route', 'qdisc', 'filter', 'localhost', backend === 'ebpf' ? 'tcx' : 'nft'];
 }
 
 /** Everything of IPv4 that the namespace has to do with: for `chooseRanges`. */
@@ -63,7 +64,8 @@ export function localhostOperations(
     ...SYSCTLS.flatMap((key): Operation[] => (state.get(keys.sysctl(key)) === '1' ? [] : [{ op: 'sysctl.set', key, value: '1' }])),
     ...(there?.mtu === mtu ? [] : [{ op: 'route.add', route, ...(there !== undefined && { existing: 'replace' as const }) } as const]),
   ];
-  if (backend === 'nft') return [...operations, ...nft(config, state)];
+  if (backend === 'nft')
+    return [...operations, ...nft(config, state, now?.backend === 'nft' && same(now.config as never, config as never))];
   if (hook === 'filter') operations.push(...qdiscs(config, state));
   if (now?.backend !== 'ebpf') operations.push({ op: 'localhost.ebpf', config, hook: hook ?? 'tcx' });
   else if (!same(now.config as never, config as never) || lackingPrograms(state, config).length > 0)
@@ -71,8 +73,9 @@ export function localhostOperations(
   return operations;
 }
 
-function nft(_config: LocalhostConfig, _state: State): readonly Operation[] {
-  throw new UnsupportedError('the backend nft is not there yet', { feature: 'localhost by nft' });
+function nft(config: LocalhostConfig, state: State, isInForce: boolean): readonly Operation[] {
+  const isThere = isInForce && lackingTable(state, config).length === 0;
+  return nftOperations(config, state).filter(({ op }) => op !== 'localhost.nft' || !isThere);
 }
 
 function routeThere(state: State, { dst }: Route): Route | undefined {
@@ -101,12 +104,19 @@ export interface LocalhostProblem {
   readonly fix: string;
 }
 
-/** What is not as it was made. `lacking`: what the backend misses in the kernel. */
+/** What a backend misses in the kernel, in words. */
+export function lackingOf(state: State, backend: Backend, config: LocalhostConfig): readonly string[] {
+  if (backend === 'ebpf') return lackingPrograms(state, config);
+  const passes = lackingPasses(config, state).map((index) => `the filter that lets nftables see what comes in by ${state.links.get(index)?.name ?? `if${index}`}`); // prettier-ignore
+  return [...lackingTable(state, config), ...passes];
+}
+
+/** What is not as it was made. */
 export function localhostProblems(
   state: State,
   { backend, config, mtu }: { readonly backend: Backend; readonly config: LocalhostConfig; readonly mtu: number },
-  lacking: readonly string[],
 ): readonly LocalhostProblem[] {
+  const lacking = lackingOf(state, backend, config);
   const found: LocalhostProblem[] = [];
   const name = state.links.get(config.link)?.name ?? `if${config.link}`;
   for (const key of SYSCTLS)

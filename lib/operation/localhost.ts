@@ -11,6 +11,10 @@ interface Restoring {
 
 const backends: Readonly<Record<string, Restoring>> = {
   ebpf: { set: (config) => ({ op: 'localhost.configure', config: config as unknown as LocalhostConfig }) },
+  nft: {
+    set: (config) => ({ op: 'localhost.nft', config: config as unknown as LocalhostConfig }),
+    remove: (config) => ({ op: 'localhost.nft.delete', link: (config as unknown as LocalhostConfig).link }),
+  },
 };
 
 /** `is`: what is in force; `shall`: what shall be. undefined: nothing. */

@@ -19,6 +19,8 @@ export type Request =
   | { readonly by: 'bpf'; readonly localhost: LocalhostAttachment }
   | { readonly by: 'bpf'; readonly told: LocalhostConfig }
   | { readonly by: 'bpf'; readonly detach: { readonly link: number; readonly direction: 'ingress' | 'egress'; readonly id: number } }
+  | { readonly by: 'nft'; readonly set: LocalhostConfig }
+  | { readonly by: 'nft'; readonly without: number }
   | { readonly by: 'sysctl'; readonly key: string; readonly value: string };
 
 /** An interface's name to its ifindex, among those that `links` named; an ifindex to itself. */

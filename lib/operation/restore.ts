@@ -3,6 +3,7 @@
 import { addressGroup, addressRequest, isTentative, temporaryForm, usableAtOnce } from '../state/address.js';
 import type { Setting } from '../state/link.js';
 import { type Resource, kindOfKey, keys, linkOfKey } from '../state/resource.js';
+import type { NftTableValue } from '../state/nft.js';
 import { devicesOf, routeRequest } from '../state/route.js';
 import { type State, monotonic } from '../state/snapshot.js';
 import { deletions, isHook } from '../state/tc.js';
@@ -245,7 +246,15 @@ export class Target {
 
   /** Behind the filters and programs that lead to it. */
   #localhost(state: State): Operation[] {
-    return this.#changed(state, ['localhost']).flatMap(({ is, value }) => restoreLocalhost(is, value));
+    const tables = [...this.#wants].filter(
+      ([key, value]) => kindOfKey(key) === 'nft' && !same(state.get(key), value) && isWithoutOurs(value),
+    );
+    return [
+      ...this.#changed(state, ['localhost'])
+        .filter(({ link, value }) => value !== undefined || !tables.some(([key]) => key === keys.nft(link)))
+        .flatMap(({ is, value }) => restoreLocalhost(is, value)),
+      ...tables.map(([key]): Operation => ({ op: 'localhost.nft.delete', link: Number(key.slice(keys.nft(0).length - 1)) })),
+    ];
   }
 
   /** Of kinds without an order: what is not as it shall be. Also what our own steps took away. */
@@ -316,6 +325,11 @@ export class Target {
     const devices = devicesOf(route);
     return routeRequest(value, monotonic()) !== undefined && devices.every((one) => one === undefined || state.links.has(one as number));
   }
+}
+
+/** Of a table: nothing, or what others have put into it. A former one of podtap's comes back with its configuration. */
+function isWithoutOurs(value: Value): boolean {
+  return value === undefined || Object.keys((value as unknown as NftTableValue).parts).length === 0;
 }
 
 interface Changed {

@@ -23,8 +23,8 @@ export async function localhostStep(netns: Netns, record: PlumbRecord, change: L
 }
 
 /** The one that carries it already stays. */
-export async function backendOf({ localhost }: PlumbRecord, { asked }: LocalhostChange): Promise<ChosenBackend> {
-  if (localhost === undefined) return backendFor(asked?.backend);
+export async function backendOf({ localhost, wiring }: PlumbRecord, { asked }: LocalhostChange): Promise<ChosenBackend> {
+  if (localhost === undefined) return backendFor(asked?.backend, wiring);
   const { backend, hook, why } = localhost;
   if (asked?.backend !== undefined && asked.backend !== backend) throw conflict('the backend of localhost', backend, asked.backend);
   return { backend, why, ...(hook !== undefined && { hook }) };

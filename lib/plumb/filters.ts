@@ -64,7 +64,7 @@ const FIRST = 16;
 
 /**
  * Which priority is ours: the kernel asks the lowest first. 'last': whatever others have, and whatever they add without naming a priority
- * (from 49152 downwards), sees the frames before; 'first': before all of them.
+ * (from 49152 downwards), sees the frames before; 'first': before all of them, and behind what localhost may put ahead of it.
  * @throws PlumbError ERR_PLUMB_CONFLICT: there is none left
  */
 export function choosePriority(state: State, ifindex: number, order: 'first' | 'last'): number {

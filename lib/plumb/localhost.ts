@@ -12,7 +12,6 @@ import { SYSCTLS, localhostOperations, localhostParts, localhostProblems, occupi
 import { chooseRanges } from '../localhost/ranges.js';
 import { DNS_PORT, type RealPorts, type Service, aliasesOf, configServices, parseGuestPorts, parseService } from '../localhost/services.js';
 import type { Operation } from '../operation/kinds.js';
-import { lackingPrograms } from '../operation/localhost-ebpf.js';
 import { type Problem, checkHost } from '../primitive/host.js';
 import { keys } from '../state/resource.js';
 import type { Part, State } from '../state/snapshot.js';
@@ -31,13 +30,16 @@ export async function localhostState(netns: Netns, backend: Backend): Promise<St
 let features: Promise<Readonly<Record<string, boolean>>> | undefined;
 
 /** Tried once in a process. @throws UnsupportedError */
-export async function backendFor(wanted: Backend | undefined): Promise<ChosenBackend> {
+export async function backendFor(wanted: Backend | undefined, { mode }: PlumbRecord['wiring']): Promise<ChosenBackend> {
   features ??= checkHost().then((found) => found.features);
   const known = await features.catch((error: unknown) => {
     features = undefined;
     throw error;
   });
-  return chooseBackend(known, wanted);
+  const chosen = chooseBackend(known, wanted);
+  if (chosen.backend === 'nft' && mode === 'ebpf')
+    throw new UnsupportedError("the backend 'nft' does not go with mode 'ebpf': its programs take the frames before nftables sees them; take the backend 'ebpf', or mode 'redirect'", { feature: 'localhost by nft in mode ebpf' }); // prettier-ignore
+  return chosen;
 }
 
 export interface LocalhostChange {
@@ -223,8 +225,7 @@ export function localhostFaults(record: PlumbRecord, state: State, docker?: Real
   const { localhost, guests = [] } = record;
   if (localhost === undefined) return [];
   const { backend, config } = localhost;
-  const lacking = backend === 'ebpf' ? lackingPrograms(state, config) : [];
-  const problems = [...localhostProblems(state, { backend, config, mtu: mtuOf(record) }, lacking)];
+  const problems = [...localhostProblems(state, { backend, config, mtu: mtuOf(record) })];
   for (const { name, wiring } of guests) {
     const tap = state.links.get(wiring.tap.ifindex);
     if (tap === undefined) problems.push({ code: 'GUEST_TAP_GONE', message: `${wiring.tap.name}, the TAP of the guest '${name}', is gone`, fix: `removeGuest('${name}'), and add it anew` }); // prettier-ignore

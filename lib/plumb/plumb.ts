@@ -221,7 +221,7 @@ async function withLocalhost(tx: Transaction, applied: Applied, next: NextHop | 
   const substitute = next?.substitute;
   if (asked.localhost === undefined && substitute === undefined) return applied;
   const { netns } = tx;
-  const chosen = await backendFor(asked.localhost?.backend);
+  const chosen = await backendFor(asked.localhost?.backend, applied.record.wiring);
   const state = await localhostState(netns, chosen.backend);
   checkAlone(state, applied.record);
   const record = substitute === undefined ? applied.record : { ...applied.record, guest: substituted(applied.record.guest, substitute) };

@@ -26,7 +26,7 @@ const schema = options({
 });
 export type RedirectWiring = v.InferOutput<typeof schema>;
 
-/** On the TAP there is nobody else; what carries the pod's localhost comes before. */
+/** On the TAP there is nobody else, but what localhost may put ahead of it. */
 const TAP_PRIORITY = 16;
 
 const unusable: Readonly<Record<string, string>> = {

@@ -1,6 +1,7 @@
 // What is in force of the pod's localhost, read back from the kernel: the configuration of one backend or the other, whole, so that a former
 // one can be put back.
 import { openLocalhostOn } from '../kernel/localhost.js';
+import { readLocalhostTables } from '../kernel/localhost-nft.js';
 import type { Scope } from '../kernel/netns.js';
 import { type Resource, type Value, keys } from './resource.js';
 import type { State } from './snapshot.js';
@@ -14,6 +15,7 @@ export interface InForce {
 /** By backend. `state` has the interfaces; a reader asks for the rest itself. */
 const readers: Readonly<Record<string, (scope: Scope, state: State) => Promise<readonly InForce[]>>> = {
   ebpf: readPrograms,
+  nft: readTables,
 };
 
 export async function localhostResources(scope: Scope, state: State): Promise<readonly Resource[]> {
@@ -24,17 +26,22 @@ export async function localhostResources(scope: Scope, state: State): Promise<re
   return found;
 }
 
-/** In a user namespace nobody may ask for programs, and nobody can have attached one. */
+/** None where nobody may ask, in a user namespace: there are none that the user could have attached. */
 async function readPrograms(scope: Scope, state: State): Promise<readonly InForce[]> {
   const found: InForce[] = [];
   for (const link of state.links.keys()) {
-    await using opened = await openLocalhostOn(scope, link).catch(notAllowed);
+    await using opened = await openLocalhostOn(scope, link).catch(forbidden);
     const config = await opened?.configuration();
     if (config !== undefined) found.push({ link, config: config as unknown as Value });
   }
   return found;
 }
 
-function notAllowed(error: unknown): undefined {
+function forbidden(error: unknown): undefined {
   if ((error as { code?: unknown }).code !== 'EPERM') throw error;
+}
+
+async function readTables(scope: Scope): Promise<readonly InForce[]> {
+  const tables = await readLocalhostTables(scope);
+  return tables.flatMap(({ link, config }) => (config === undefined ? [] : [{ link, config: config as unknown as Value }]));
 }

@@ -6,7 +6,20 @@ import type { Value } from './value.js';
 export type { Value } from './value.js';
 
 export type ResourceKind =
-  'link' | 'setting' | 'address' | 'route' | 'rule' | 'neighbor' | 'proxy' | 'fdb' | 'qdisc' | 'filter' | 'tcx' | 'localhost' | 'sysctl';
+  | 'link'
+  | 'setting'
+  | 'address'
+  | 'route'
+  | 'rule'
+  | 'neighbor'
+  | 'proxy'
+  | 'fdb'
+  | 'qdisc'
+  | 'filter'
+  | 'tcx'
+  | 'localhost'
+  | 'nft'
+  | 'sysctl';
 
 export interface Resource {
   readonly kind: ResourceKind;
@@ -46,6 +59,8 @@ export const keys = {
   tcx: (ifindex: number, direction: string, name: string, id?: number) => `tcx/${ifindex}/${direction}/${name}/${id ?? ''}`,
   /** What the guests of a plumbing reach of the pod's localhost: by the pod's interface. */
   localhost: (ifindex: number) => `localhost/${ifindex}`,
+  /** podtap's own table of nftables, by the pod's interface, whose index outlives it in the table's name. */
+  nft: (ifindex: number) => `nft/${ifindex}`,
   rule: (family: string) => `rule/${family}/`,
   sysctl: (key: string) => `sysctl/${key}`,
 };

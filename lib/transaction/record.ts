@@ -23,7 +23,7 @@ export interface Record {
 
 const key = v.pipe(
   v.string(),
-  v.regex(/^(link|setting|address|route|rule|neighbor|proxy|fdb|qdisc|filter|tcx|localhost|sysctl)\/./),
+  v.regex(/^(link|setting|address|route|rule|neighbor|proxy|fdb|qdisc|filter|tcx|localhost|nft|sysctl)\/./),
   v.maxLength(4096),
 );
 const prefix = v.pipe(v.string(), v.regex(/^(route|rule|fdb|filter|tcx)\//), v.maxLength(4096));

@@ -1,6 +1,5 @@
 // Steps of which rules are made, a word each. Registers are numbered from 0: sixteen of 4 bytes.
-import type { NftExpression } from './expression.js';
-import type { NftData } from './expression.js';
+import type { NftData, NftExpression } from './expression.js';
 
 export type Steps = readonly NftExpression[];
 export type Base = 'link' | 'network' | 'transport';
@@ -24,12 +23,18 @@ export function compare(from: number, op: '==' | '!=', value: Uint8Array): NftEx
 /** Only these bits, in another register. */
 export function masked(from: number, to: number, mask: Uint8Array): NftExpression {
   const xor = new Uint8Array(mask.length);
-  return { name: 'bitwise', data: { sreg: register(from), dreg: register(to), len: mask.length, mask: { value: mask }, xor: { value: xor } } };
+  return {
+    name: 'bitwise',
+    data: { sreg: register(from), dreg: register(to), len: mask.length, mask: { value: mask }, xor: { value: xor } },
+  };
 }
 
 /** Whether it is in a set. */
 export function isIn(set: string, from: number): NftExpression {
   return { name: 'lookup', data: { set, sreg: register(from) } };
+}
+export function isNotIn(set: string, from: number): NftExpression {
+  return { name: 'lookup', data: { set, sreg: register(from), flags: ['inv'] } };
 }
 /** What a map has for it; where there is nothing, the rule ends. */
 export function look(map: string, from: number, to: number): NftExpression {
@@ -44,21 +49,16 @@ export function remember(op: 'add' | 'update', set: string, key: number, seconds
   };
 }
 
-/** Into a header. Checksums follow: of IPv4's addresses IPv4's own and, by its pseudo-header, that of UDP and TCP. */
-export function store(from: number, base: Base, offset: number, len: number, checksum?: { readonly at: number; readonly pseudo?: boolean }): NftExpression { // prettier-ignore
-  const { at, pseudo = false } = checksum ?? {};
-  return {
-    name: 'payload',
-    data: {
-      sreg: register(from),
-      base,
-      offset,
-      len,
-      ...(at === undefined
-        ? { csum_type: 'none', csum_offset: 0 }
-        : { csum_type: 'inet', csum_offset: at, ...(pseudo && { csum_flags: ['pseudohdr'] }) }),
-    },
-  };
+/** Where a checksum is that follows what is stored, in the same header; 'l4': that of TCP or UDP, wherever it is, and where there is one. */
+export interface Sums {
+  readonly at?: number;
+  readonly l4?: true;
+}
+
+/** Into a header. */
+export function store(from: number, base: Base, offset: number, len: number, { at, l4 }: Sums = {}): NftExpression {
+  const sum = at === undefined ? { csum_type: 'none' } : { csum_type: 'inet', csum_offset: at };
+  return { name: 'payload', data: { sreg: register(from), base, offset, len, ...sum, ...(l4 && { csum_flags: ['pseudohdr'] }) } };
 }
 export function setMeta(key: string, from: number): NftExpression {
   return { name: 'meta', data: { key, sreg: register(from) } };
