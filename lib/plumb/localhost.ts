@@ -77,7 +77,6 @@ export async function planLocalhost(
   checkResolver(services, docker);
   const addresses = record.guest.addresses.map(({ address }) => address.replace(/\/.*/, '')).filter((address) => !address.includes(':'));
   if (addresses.length === 0) throw new PlumbError(`'${wiring.link.name}' has no IPv4 address, and a guest reaches the pod's localhost by IPv4 only: ::1 is the one loopback address of IPv6, and there are none to translate to`, { code: 'ERR_PLUMB_NO_ADDRESS' }); // prettier-ignore
-  if (addresses.length > MOST_ADDRESSES) throw new PlumbError(`'${wiring.link.name}' has ${addresses.length} IPv4 addresses; a guest that reaches the pod's localhost can have ${MOST_ADDRESSES}`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
   const ranges = was?.config ?? chooseRanges(seedOf(netns, record), {
     prefixes: [...occupiedPrefixes(state), ...servers, ...services.map(({ address }) => address)],
     bound: sockets.map(({ address }) => address),
@@ -89,7 +88,7 @@ export async function planLocalhost(
     link: wiring.link.ifindex,
     podHasAddresses: datapathOf(wiring.mode).keepsAddresses,
     mac: wiring.guestMac,
-    addresses,
+    addresses: addresses.slice(0, MOST_ADDRESSES),
     aliases: ranges.aliases,
     loopback: ranges.loopback,
     aliasMac: ranges.aliasMac,
@@ -197,9 +196,12 @@ export function exposed(record: PlumbRecord): ExposedLocalhost | undefined {
 }
 
 /** Told, not refused: what of a service cannot work here. */
-export function shortcomings({ wiring, localhost }: PlumbRecord): readonly Problem[] {
+export function shortcomings({ wiring, guest, localhost }: PlumbRecord): readonly Problem[] {
   if (localhost === undefined) return [];
   const found: Problem[] = [];
+  const left = guest.addresses.map(({ address }) => address.replace(/\/.*/, '')).filter((address) => !address.includes(':') && !localhost.config.addresses.includes(address)); // prettier-ignore
+  if (left.length > 0)
+    found.push({ code: 'ADDRESSES_LEFT_OUT', message: `'${wiring.link.name}' has more than ${MOST_ADDRESSES} IPv4 addresses: what a guest sends to the pod's localhost from ${left.join(', ')} is dropped`, fix: `have the guest send from ${localhost.config.addresses[0]}` }); // prettier-ignore
   if (!localhost.config.podHasAddresses && localhost.asked.services.includes('docker-dns'))
     found.push({ code: 'RESOLVER_WITHOUT_UPSTREAM', message: `mode '${wiring.mode}' leaves the pod no address: Docker's resolver knows the names of containers, and cannot ask a nameserver outside by the pod's network for others`, fix: "mode 'redirect' or 'ebpf'" }); // prettier-ignore
   const { services } = localhost.config;
