@@ -71,7 +71,7 @@ async function runProgram(
   // prettier-ignore
   const name = program.name ?? `program ${program.id}`;
   if (Object.values<string>(localhostPrograms).includes(name)) {
-    notes.push(`podtap's eBPF program ${name} on ${where} takes what is for the pod's localhost, or another guest's; it was taken to let the frame pass`); // prettier-ignore
+    doubts.push({ namespace: space.name, text: `here podtap's eBPF program ${name} on ${where} takes what is for the pod's localhost, or another guest's, which the trace does not evaluate` }); // prettier-ignore
     return undefined;
   }
   const config = await configOf(program);
