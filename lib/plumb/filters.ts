@@ -64,6 +64,7 @@ export function targetOf({ actions }: Filter): number {
 }
 
 const LAST = 65_535;
+/** Where it can be, there is room left before it for what carries the pod's localhost. */
 const FIRST = 16;
 
 /**

@@ -86,7 +86,7 @@ for (const [hook, parent] of [
       const before = await dump(pod);
       const net = await plumb(pod, { journal, filters });
       const order = (await listFilters(pod, 'eth0', 'ingress')).filter(({ handle = '' }) => /::|^0x/.test(handle)).map(({ priority }) => priority); // prettier-ignore
-      t.strictSame(order, filters === 'first' ? [1, 10, 49152] : [10, 49152, 65535]);
+      t.strictSame(order, filters === 'first' ? [9, 10, 49152] : [10, 49152, 65535]);
       t.equal((await net.verify({ traffic: true })).ok, true);
       {
         await using _ = await runGuest(net.tap, net.guest);
