@@ -30,10 +30,10 @@ import type { Rule } from '../wire/rule.js';
 import { type Ability, can as has } from './ability.js';
 import { pickMode } from './auto.js';
 import type { Planned } from './datapath.js';
-import { type Wiring, datapathOf, faultParts, faultsOf, guardParts } from './datapaths.js';
+import { type Wiring, datapathOf, faultParts, faultsOf, guardParts, isMode } from './datapaths.js';
 import { plumbError } from './failure.js';
 import { addressesOf, pickLink } from './link.js';
-import { markOf } from './mark.js';
+import { markOf, parseMark } from './mark.js';
 import { type Asked, type PlumbOptions, type Settings, settingsOf } from './options.js';
 import { hasMoved, localhostStep } from './carry.js';
 import { backendFor, checkAlone, localhostFaults, localhostState, lookAt, planLocalhost } from './localhost.js';
@@ -278,7 +278,9 @@ interface Planning extends Planned<Wiring> {
 
 async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning> {
   const datapath = datapathOf(asked.mode);
+  if (asked.link !== undefined) refuseMarked(state, state.link(asked.link));
   const link = pickLink(state, asked.link, datapath.refusal);
+  refuseMarked(state, link);
   const tap = await tapName(netns, state, asked.tap.name, datapath.tapPrefix ?? 'tap');
   const taken = asked.tap.ifindex === undefined ? undefined : state.links.get(asked.tap.ifindex);
   if (taken !== undefined) throw new PlumbError(`the index ${taken.ifindex} is that of '${taken.name}' already; choose another one`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
@@ -292,6 +294,16 @@ async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning>
   const can = new Set<Ability>();
   for (const ability of datapath.abilities ?? []) if (await has(ability)) can.add(ability);
   return { link, tap, guestMac, mtu, ...datapath.plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, can, fresh }) };
+}
+
+/** @throws PlumbError ERR_PLUMB_CONFLICT: it is plumbed, in whatever mode, and this journal does not know it */
+function refuseMarked(state: State, link: Link | undefined): void {
+  for (const { name, kind, alias } of link === undefined ? [] : state.links.values()) {
+    const mark = parseMark(alias);
+    if (mark === undefined || mark.link !== link!.name || !isMode(mark.mode) || (kind !== 'tun' && kind !== 'macvtap')) continue;
+    const label = mark.label === undefined ? '' : `, with the label '${mark.label}'`;
+    throw new PlumbError(`'${link!.name}' is plumbed already, by ${mark.mode} to '${name}'${label}, and this journal does not know it; undo it with the journal that does, or if that is lost, delete '${name}' (inspect() tells what else is left)`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
+  }
 }
 
 // ------------------------------------------------------------------ what the guest is told

@@ -210,6 +210,9 @@ await t.test('filters that are gone are put back, and undone all the same', { sk
 await t.test('what is there of another journal is told, not doubled', { skip }, async (t) => {
   const { pod, journal } = await podOf(t);
   const net = await plumb(pod, { journal });
+  await t.rejects(plumb(pod, { journal: directory(t) }), { code: 'ERR_PLUMB_CONFLICT', message: /'eth0' is plumbed already, by redirect to 'tap0', and this journal does not know it/ }); // prettier-ignore
+  // Its TAP is gone, and its filter is not.
+  inside(pod, 'ip link del tap0');
   await t.rejects(plumb(pod, { journal: directory(t) }), { code: 'ERR_PLUMB_CONFLICT', message: /tc filter delete dev eth0 parent ffff: protocol all pref 65535/ }); // prettier-ignore
   await net.undo();
 });

@@ -7,7 +7,6 @@ import {
   PlumbError,
   type PlumbOptions,
   type Plumbing,
-  inspect,
   openPlumbing,
   planPlumbing,
   plumb,
@@ -22,24 +21,10 @@ import { run } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
 import { directory } from '../transaction/files.js';
 import { runs, searched } from '../support/search.js';
-import { asBefore, elsewhere, mode, none, richPod, wanted } from './around.js';
+import { asBefore, mode, none, richPod, wanted } from './around.js';
 
 t.setTimeout(runs(1) * 300_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
-
-await t.test('eight calls for one pod: one plumbs, the others get the same', { skip }, async (t) => {
-  await using built = await build(richPod);
-  const { netns } = built;
-  const journal = directory(t);
-  const before = await dump(netns);
-  const all = await Promise.all(Array.from({ length: 8 }, () => plumb(netns, { ...wanted, label: 'vm/1', journal })));
-  t.equal(all.filter(({ created }) => created).length, 1);
-  t.equal(new Set(all.map(({ guest }) => JSON.stringify(guest))).size, 1);
-  t.equal((await inspect(netns)).plumbings.length, 1);
-  const reports = await Promise.all(all.map((net) => net.undo()));
-  t.same(reports.map(({ state }) => state).sort(), ['already-undone', 'already-undone', 'already-undone', 'already-undone', 'already-undone', 'already-undone', 'already-undone', 'undone']); // prettier-ignore
-  await asBefore(before, netns, journal, 'undone by all');
-});
 
 await t.test('with other options: a conflict', { skip }, async (t) => {
   await using built = await build(richPod);
@@ -59,44 +44,6 @@ await t.test('with other options: a conflict', { skip }, async (t) => {
   }
   t.equal((await plumb(netns, { link: 'eth0', mode, journal })).keep().created, false);
   await net.undo();
-});
-
-await t.test('four processes for one pod', { skip }, async (t) => {
-  await using built = await build(richPod);
-  const { netns } = built;
-  const journal = directory(t);
-  const before = await dump(netns);
-  const all = await Promise.all(Array.from({ length: 4 }, () => elsewhere('plumb', netns, journal, { ...wanted, label: 'vm/1' })));
-  const told = all.map(({ stdout, stderr }) => {
-    t.equal(stderr, '');
-    return JSON.parse(stdout) as { created?: boolean; tap?: string };
-  });
-  t.equal(told.filter(({ created }) => created).length, 1, JSON.stringify(told));
-  t.ok(told.every(({ tap }) => tap === 'tap0'), JSON.stringify(told)); // prettier-ignore
-  const undone = await Promise.all(['undo', 'unplumb', 'recover finished'].map((what) => elsewhere(what, netns, journal, { ...wanted, label: 'vm/1' }))); // prettier-ignore
-  for (const { stderr } of undone) t.notMatch(stderr, /Error(?!.*undefined)/);
-  await unplumb({ label: 'vm/1' }, { journal });
-  await asBefore(before, netns, journal, 'undone by three');
-});
-
-await t.test('plumbing and undoing at once, again and again', { skip }, async (t) => {
-  await using built = await build(richPod);
-  const { netns } = built;
-  const journal = directory(t);
-  const before = await dump(netns);
-  const errors: unknown[] = [];
-  const work = async (mine: number): Promise<void> => {
-    for (let round = 0; round < 4; round++) {
-      const net = await plumb(netns, { ...wanted, journal }).catch((error: unknown) => void errors.push(error));
-      if ((round + mine) % 2 === 0) await net?.undo();
-      else await unplumb({ netns: netns.path! }, { journal });
-      net?.keep();
-    }
-  };
-  await Promise.all([work(0), work(1), work(2)]);
-  t.same(errors, []);
-  await unplumb({ netns: netns.path! }, { journal });
-  await asBefore(before, netns, journal, 'in the end');
 });
 
 await t.test('one label for two pods; of a pod that is gone', { skip }, async (t) => {

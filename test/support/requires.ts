@@ -48,6 +48,11 @@ const probes = {
 
   u32: kernel('tc qdisc add dev v0 ingress; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action mirred egress mirror dev v1'),
 
+  // Before them the kernel passes over these attributes without a word.
+  rule_masks: kernel(
+    'printf "6.15\\n%s\\n" "$(uname -r)" | sort -CV || { echo "selectors of rules with masks came with Linux 6.15" >&2; exit 1; }',
+  ),
+
   encap_ip: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap ip id 5 dst 10.1.1.1 dev v0'),
   encap_mpls: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap mpls 100 dev v0'),
   encap_seg6: kernel('ip link set v0 up; ip -6 route add fd09::/16 encap seg6 mode encap segs fd00::7 dev v0'),
