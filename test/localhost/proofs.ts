@@ -505,7 +505,7 @@ async function warm({ guests }: World): Promise<void> {
 }
 
 /** Guests come and go while another one talks. */
-export async function comeAndGo(t: Test, backend: Backend): Promise<void> {
+export async function comeAndGo(t: Test, backend: Backend, check?: (world: World) => Promise<void>): Promise<void> {
   const world = await withWorld(t, backend, { guests: 2, ports });
   const { pod, guests, outside } = world;
   await warm(world);
@@ -548,6 +548,7 @@ export async function comeAndGo(t: Test, backend: Backend): Promise<void> {
     'hello',
     'a connection that was there all the time',
   );
+  await check?.(world);
 }
 
 /** A guest that opens more flows than there can be loses its own, and nobody else's. */
