@@ -240,13 +240,15 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
     await agent.serve('tcp', '0.0.0.0', 9000 + slot, `guest${slot} `);
     await agent.serve('udp', '0.0.0.0', 9000 + slot, `guest${slot} `);
   }
-  for (const { slot } of guests) {
+  for (const { agent, slot } of guests) {
     const wanted = `guest${slot} hello`;
     const said = { expect: 12 };
     await answers(t, `TCP to guest ${slot}`, wanted, () => sidecar.says('tcp', '127.0.0.1', 9000 + slot, said));
     await answers(t, `UDP to guest ${slot}`, wanted, () => sidecar.says('udp', '127.0.0.1', 9000 + slot, said));
     t.equal(await sidecar.says('udp', '127.0.0.1', 9000 + slot, { ...said, connected: false }), wanted, 'UDP, not connected');
     t.match(await sidecar.ask('tcp', '127.0.0.1', 9000 + slot, { size: 500_000, expect: 500_007, timeout: 20 }), { length: 500_007, whole: true }, 'a long one'); // prettier-ignore
+    await agent.serve('udp', '0.0.0.0', 9101 + 10 * slot, '', 4000);
+    t.match(await sidecar.ask('udp', '127.0.0.1', 9101 + 10 * slot), { length: 4000 }, 'fragments of an answer');
     if (world.config.podHasAddresses)
       await answers(t, `by the pod’s address`, wanted, () => sidecar.says('tcp', POD.address, 9000 + slot, said));
   }
@@ -271,10 +273,6 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
     'a datagram longer than the MTU',
   );
   await reachesServices(t, world);
-}
-
-function agentOf({ guests }: World, slot: number): World['guests'][number]['agent'] {
-  return guests.find((guest) => guest.slot === slot)!.agent;
 }
 
 /** A port of the guest's own is no door to what is not declared, to connections of the pod's own, or to what the pod believes of its loopback. */
