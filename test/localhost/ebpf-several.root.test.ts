@@ -15,6 +15,7 @@ await proof('neighbours', (t) => proofs.neighbours(t, tcx));
 await proof('moved', (t) => proofs.moved(t, tcx));
 await proof('equal source ports, 2 x 2000', (t) => proofs.equalPorts(t, tcx, 2, 2000));
 await proof('equal source ports, 8 guests', (t) => proofs.equalPorts(t, tcx, 8, 200));
+await proof('63 guests', (t) => proofs.most(t, tcx));
 await proof('come and go', (t) =>
   proofs.comeAndGo(t, tcx, async ({ pod, link }) => {
     await using opened = await openLocalhostOn(pod, link);

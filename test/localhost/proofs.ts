@@ -479,6 +479,21 @@ export async function moved(t: Test, backend: Backend): Promise<void> {
   t.ok(isWhole(told));
 }
 
+/** As many guests as there can be: the last one reaches the world and the first one, and is reached. */
+export async function most(t: Test, backend: Backend): Promise<void> {
+  const world = await withWorld(t, backend, { guests: 63, bare: true, ports });
+  const [first, last] = [await world.addGuest(world.taps[0]!, 1), await world.addGuest(world.taps[62]!, 63)];
+  const port = 9063;
+  await first.agent.serve('udp', '0.0.0.0', 9001, 'first ');
+  await last.agent.serve('udp', '0.0.0.0', port, 'last ');
+  await answers(t, 'to the world', 'hello', () => last.agent.says('udp', NODE.address, 7001));
+  await answers(t, 'from the world', 'last hello', () => world.outside.says('udp', POD.address, port));
+  await answers(t, 'to the first one', 'first hello', () => last.agent.says('udp', LOCAL, 9001));
+  await answers(t, 'from the first one', 'last hello', () => first.agent.says('udp', LOCAL, port));
+  await answers(t, 'from a sidecar', 'last hello', () => world.sidecar.says('udp', '127.0.0.1', port));
+  await reachesServices(t, world, 1);
+}
+
 /** `count` exchanges of each guest, from equal source ports at the same time: none crossed, none lost. */
 export async function equalPorts(t: Test, backend: Backend, guests: number, count: number, offload = false): Promise<void> {
   const world = await withWorld(t, backend, { guests, ports, offload });
