@@ -608,6 +608,16 @@ export async function ipv6(t: Test, backend: Backend, options: WorldOptions): Pr
   t.equal(await until(async () => (await ping(world.node, 'fd00:1::2', { timeout: 500 })).received === 1), true, 'to the guest');
   t.equal(await until(async () => (await ping(first!.netns, 'fd00:1::1', { timeout: 500 })).received === 1), true, 'from the guest');
   await reachesServices(t, world);
+  if (!world.config.podHasAddresses) return world;
+  const there = 'fd00:1::1';
+  for (const protocol of ['udp', 'tcp'] as const) {
+    await world.outside.serve(protocol, there, 7006);
+    for (const agent of [world.sidecar, first!.agent]) {
+      inside(world.pod, 'ip -6 neigh flush dev eth0');
+      await answers(t, `${protocol} of the ${agent === first!.agent ? 'guest' : 'pod'}`, 'hello', () => agent.says(protocol, there, 7006));
+    }
+  }
+  t.equal(await world.sidecar.says('udp', there, 7999), 'ConnectionRefusedError', 'an ICMPv6 error');
   return world;
 }
 
