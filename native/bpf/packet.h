@@ -21,6 +21,15 @@ struct ipv4 {
   u32 from;
   u32 to;
 };
+/** RFC 8200. */
+struct ipv6 {
+  u32 version;
+  u16 length;
+  u8 next;
+  u8 hops;
+  u32 from[4];
+  u32 to[4];
+};
 /** RFC 826, of Ethernet and IPv4. In halves, because addresses stand at odd places. */
 struct arp {
   u16 hardware;
@@ -34,10 +43,12 @@ struct arp {
   u16 target_ip[2];
 };
 
-enum { ICMP = 1, TCP = 6, UDP = 17 };
+enum { ICMP = 1, TCP = 6, UDP = 17, ICMPV6 = 58 };
 /** RFC 792. */
 enum { FRAGMENTATION_NEEDED = 4 }; /* a code of UNREACHABLE */
 enum { ECHO_REPLY = 0, UNREACHABLE = 3, ECHO_REQUEST = 8, TIME_EXCEEDED = 11, PARAMETER_PROBLEM = 12 };
+/** RFC 4443, RFC 4861: errors are those below 128. */
+enum { NEIGHBOR_ADVERTISEMENT = 136 };
 #define IP_AT ((u32)sizeof(struct ethernet))
 #define MORE_FRAGMENTS 0x2000
 #define FRAGMENT_OFFSET 0x1fff

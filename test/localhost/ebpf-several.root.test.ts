@@ -1,5 +1,6 @@
 // The proofs of several guests that share the pod's address, by eBPF programs. bpf(2) wants real root.
 import t from 'tap';
+import { openLocalhostOn } from '../../lib/kernel/localhost.js';
 import { filter, proof, statistics, tcx } from './ebpf.js';
 import * as proofs from './proofs.js';
 
@@ -14,7 +15,15 @@ await proof('neighbours', (t) => proofs.neighbours(t, tcx));
 await proof('moved', (t) => proofs.moved(t, tcx));
 await proof('equal source ports, 2 x 2000', (t) => proofs.equalPorts(t, tcx, 2, 2000));
 await proof('equal source ports, 8 guests', (t) => proofs.equalPorts(t, tcx, 8, 200));
-await proof('come and go', (t) => proofs.comeAndGo(t, tcx));
+await proof('63 guests', (t) => proofs.most(t, tcx));
+await proof('come and go', (t) =>
+  proofs.comeAndGo(t, tcx, async ({ pod, link }) => {
+    await using opened = await openLocalhostOn(pod, link);
+    const flows = await opened!.flows();
+    t.equal(flows.get(3), undefined, 'of the guest that is gone no flow is left');
+    t.ok(flows.get(1)! > 1 && flows.get(2)! > 1, 'the others have theirs');
+  }),
+);
 await proof('IPv6 is the first one’s', async (t) => {
   const world = await proofs.ipv6(t, tcx, { guests: 2 });
   const before = (await statistics(world)).foreign.packets;

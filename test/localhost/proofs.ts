@@ -240,13 +240,15 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
     await agent.serve('tcp', '0.0.0.0', 9000 + slot, `guest${slot} `);
     await agent.serve('udp', '0.0.0.0', 9000 + slot, `guest${slot} `);
   }
-  for (const { slot } of guests) {
+  for (const { agent, slot } of guests) {
     const wanted = `guest${slot} hello`;
     const said = { expect: 12 };
     await answers(t, `TCP to guest ${slot}`, wanted, () => sidecar.says('tcp', '127.0.0.1', 9000 + slot, said));
     await answers(t, `UDP to guest ${slot}`, wanted, () => sidecar.says('udp', '127.0.0.1', 9000 + slot, said));
     t.equal(await sidecar.says('udp', '127.0.0.1', 9000 + slot, { ...said, connected: false }), wanted, 'UDP, not connected');
     t.match(await sidecar.ask('tcp', '127.0.0.1', 9000 + slot, { size: 500_000, expect: 500_007, timeout: 20 }), { length: 500_007, whole: true }, 'a long one'); // prettier-ignore
+    await agent.serve('udp', '0.0.0.0', 9101 + 10 * slot, '', 4000);
+    t.match(await sidecar.ask('udp', '127.0.0.1', 9101 + 10 * slot), { length: 4000 }, 'fragments of an answer');
     if (world.config.podHasAddresses)
       await answers(t, `by the pod’s address`, wanted, () => sidecar.says('tcp', POD.address, 9000 + slot, said));
   }
@@ -271,10 +273,6 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
     'a datagram longer than the MTU',
   );
   await reachesServices(t, world);
-}
-
-function agentOf({ guests }: World, slot: number): World['guests'][number]['agent'] {
-  return guests.find((guest) => guest.slot === slot)!.agent;
 }
 
 /** A port of the guest's own is no door to what is not declared, to connections of the pod's own, or to what the pod believes of its loopback. */
@@ -481,6 +479,21 @@ export async function moved(t: Test, backend: Backend): Promise<void> {
   t.ok(isWhole(told));
 }
 
+/** As many guests as there can be: the last one reaches the world and the first one, and is reached. */
+export async function most(t: Test, backend: Backend): Promise<void> {
+  const world = await withWorld(t, backend, { guests: 63, bare: true, ports });
+  const [first, last] = [await world.addGuest(world.taps[0]!, 1), await world.addGuest(world.taps[62]!, 63)];
+  const port = 9063;
+  await first.agent.serve('udp', '0.0.0.0', 9001, 'first ');
+  await last.agent.serve('udp', '0.0.0.0', port, 'last ');
+  await answers(t, 'to the world', 'hello', () => last.agent.says('udp', NODE.address, 7001));
+  await answers(t, 'from the world', 'last hello', () => world.outside.says('udp', POD.address, port));
+  await answers(t, 'to the first one', 'first hello', () => last.agent.says('udp', LOCAL, 9001));
+  await answers(t, 'from the first one', 'last hello', () => first.agent.says('udp', LOCAL, port));
+  await answers(t, 'from a sidecar', 'last hello', () => world.sidecar.says('udp', '127.0.0.1', port));
+  await reachesServices(t, world, 1);
+}
+
 /** `count` exchanges of each guest, from equal source ports at the same time: none crossed, none lost. */
 export async function equalPorts(t: Test, backend: Backend, guests: number, count: number, offload = false): Promise<void> {
   const world = await withWorld(t, backend, { guests, ports, offload });
@@ -505,7 +518,7 @@ async function warm({ guests }: World): Promise<void> {
 }
 
 /** Guests come and go while another one talks. */
-export async function comeAndGo(t: Test, backend: Backend): Promise<void> {
+export async function comeAndGo(t: Test, backend: Backend, check?: (world: World) => Promise<void>): Promise<void> {
   const world = await withWorld(t, backend, { guests: 2, ports });
   const { pod, guests, outside } = world;
   await warm(world);
@@ -548,6 +561,7 @@ export async function comeAndGo(t: Test, backend: Backend): Promise<void> {
     'hello',
     'a connection that was there all the time',
   );
+  await check?.(world);
 }
 
 /** A guest that opens more flows than there can be loses its own, and nobody else's. */
@@ -594,6 +608,16 @@ export async function ipv6(t: Test, backend: Backend, options: WorldOptions): Pr
   t.equal(await until(async () => (await ping(world.node, 'fd00:1::2', { timeout: 500 })).received === 1), true, 'to the guest');
   t.equal(await until(async () => (await ping(first!.netns, 'fd00:1::1', { timeout: 500 })).received === 1), true, 'from the guest');
   await reachesServices(t, world);
+  if (!world.config.podHasAddresses) return world;
+  const there = 'fd00:1::1';
+  for (const protocol of ['udp', 'tcp'] as const) {
+    await world.outside.serve(protocol, there, 7006);
+    for (const agent of [world.sidecar, first!.agent]) {
+      inside(world.pod, 'ip -6 neigh flush dev eth0');
+      await answers(t, `${protocol} of the ${agent === first!.agent ? 'guest' : 'pod'}`, 'hello', () => agent.says(protocol, there, 7006));
+    }
+  }
+  t.equal(await world.sidecar.says('udp', there, 7999), 'ConnectionRefusedError', 'an ICMPv6 error');
   return world;
 }
 
