@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { NetlinkError, UnsupportedError } from '../errors.js';
 import type { LocalhostConfig } from '../wire/localhost.js';
+import type { Link } from '../wire/link.js';
 import { FAMILY, configurationOf, isMemory, isOwn, localhostTable, tableName } from '../wire/nft/localhost.js';
 import { type NftChain, type NftChange, type NftRule, type NftSet, changeNft, listChains, listElements, listNftRules, listSets, listTables, nftGeneration } from './nft.js'; // prettier-ignore
 import { findLink, noLink } from './link.js';
@@ -60,13 +61,13 @@ function vanished(error: unknown): undefined {
  * @throws PodtapError ENODEV; NetlinkError; UnsupportedError
  */
 export async function setLocalhostTable(scope: Scope, config: LocalhostConfig, signal?: AbortSignal): Promise<void> {
-  const names = new Map<number, string>();
+  const links = new Map<number, Link>();
   for (const index of [config.link, ...config.guests.map(({ tap }) => tap)]) {
     const link = await findLink(scope, index);
     if (link === undefined) throw noLink(index);
-    names.set(index, link.name);
+    links.set(index, link);
   }
-  const wanted = localhostTable(config, (index) => names.get(index)!);
+  const wanted = localhostTable(config, (index) => links.get(index)!);
   const table = tableName(config.link);
   await change(
     scope,
@@ -105,10 +106,10 @@ function without(
 }
 
 function isOwnChain({ name }: NftChain): boolean {
-  return /^((tap|alias|literal|world|going)_\d+|resolve|owned|sidecar(_own)?|taken|back|loopback|outward(_own)?(_new)?|link|out|first|inbound|config)$/.test(name); // prettier-ignore
+  return /^((tap|alias|literal|world|going|moved|picking)_\d+|resolve|owned|sidecar(_own)?|taken|away|clash|back|loopback|outward(_own)?(_new)?|link|out|first|inbound|config)$/.test(name); // prettier-ignore
 }
 function isOwnSet({ name }: NftSet): boolean {
-  return isMemory(name) || /^((sources|literals)_\d+|errors|own|announced|owners|forward|backward|ranges(_real)?|hosts|alias_of|(back|peers)(_literal)?)$/.test(name); // prettier-ignore
+  return isMemory(name) || /^((sources|literals)_\d+|errors|ported|own|announced|owners|owned|forward|backward|ranges(_real)?|hosts|alias_of|(back|peers)(_literal)?)$/.test(name); // prettier-ignore
 }
 
 /** Takes it away, if it is there. What others have put into it stays, without what was podtap's. */
@@ -150,7 +151,10 @@ export async function readLocalhostTables(scope: Scope): Promise<readonly Localh
     if (is === undefined) continue;
     const parts: Record<string, string> = {};
     for (const chain of is.chains.filter(isOwnChain)) {
-      const own = is.rules.filter((one) => one.chain === chain.name && isOwn(one));
+      const rules = is.rules.filter((one) => one.chain === chain.name);
+      const own = rules.filter(isOwn);
+      // What is left of it is for the rules of others.
+      if (own.length === 0 && rules.length > 0) continue;
       parts[`chain ${chain.name}`] = digest([chain.hook?.name, own.map(({ expressions, userdata }) => [expressions, userdata])]);
     }
     for (const set of is.sets.filter(isOwnSet)) {

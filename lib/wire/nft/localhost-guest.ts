@@ -1,6 +1,6 @@
 // What guests send: to an alias, to a literal address of the loopback, or to the world.
 import type { ConfigGuest } from '../localhost.js';
-import { ether, ipv4, port } from './data.js';
+import { ether, ipv4, joined, port } from './data.js';
 import {
   type Plan,
   behind,
@@ -26,8 +26,13 @@ import {
   setDestination,
   setDestinationPort,
   setSource,
+  setEchoNumber,
+  setSourcePort,
+  SHORT,
   source,
   sourcePort,
+  times,
+  echoTimes,
   toAddress,
   toLoopback,
   towards,
@@ -48,6 +53,7 @@ import {
   masked,
   meta,
   put,
+  remember,
   store,
 } from './rules.js';
 
@@ -56,6 +62,7 @@ const LOCALHOST = '127.0.0.1';
 /** All of the guests, with what their chains have in common. */
 export function guestChains(plan: Plan): void {
   arpChain(plan);
+  plan.awayChain();
   if (plan.owned) {
     ownedChain(plan);
     sidecarChain(plan, 'sidecar', 'sidecars', LOCALHOST);
@@ -73,7 +80,7 @@ export function guestChains(plan: Plan): void {
 function tapChain(plan: Plan, guest: ConfigGuest): void {
   const { config, several } = plan;
   const chain = `tap_${guest.tap}`;
-  plan.chain(chain, { name: 'ingress', priority: 0, devices: [plan.nameOf(guest.tap)] });
+  plan.chain(chain, { name: 'ingress', priority: 0, devices: [plan.device(guest.tap).name] });
   const first = guest.tap === config.guests[0]!.tap;
   const away = plan.toWorld(guest) ?? [accept];
   if (several) plan.rule(chain, [load(0, 'link', 6, 6), compare(0, '!=', ether(config.mac)), count, drop]);
@@ -209,13 +216,94 @@ function localChain(plan: Plan, { slot, tap }: ConfigGuest, how: 'alias' | 'lite
   plan.rule(chain, [count, drop]);
 }
 
-/** What no guest may begin, since another one has it, or the pod: the reply could not be told apart. No other port is picked. */
+/**
+ * What a guest cannot begin as it is, since the reply would be another guest's, or the pod's: it gets another port. So do echo requests, which
+ * have a number for one.
+ */
 function takenChain(plan: Plan): void {
   const { config } = plan;
   const sets = [...(config.podHasAddresses ? ['pod'] : []), ...config.guests.map(({ slot }) => `flows_${slot}`)];
   plan.chain('taken');
-  if (plan.owned) plan.rule('taken', protocolOf(0), sourcePort(1), [look('owners', 0, 9), count, drop]);
-  for (const set of sets) for (const flow of [outgoing, echoRequest]) plan.rule('taken', flow, [isIn(set, 0), count, drop]);
+  plan.chain('clash');
+  for (const { slot } of config.guests) plan.chain(`picking_${slot}`);
+  if (plan.owned) plan.rule('taken', protocolOf(0), sourcePort(1), [isIn('owned', 0), goTo('clash')]);
+  for (const set of sets) for (const { flow } of ports) plan.rule('taken', flow, [isIn(set, 0), goTo('clash')]);
+  // Nobody takes by itself what may be picked for another one.
+  const top = 0x10000 - (1 << PICKED);
+  plan.rule('taken', protocolOf(0), [isIn('ported', 0)], sourcePort(0), [masked(0, 1, port(top)), compare(1, '==', port(top)), goTo('clash')]); // prettier-ignore
+  for (const { slot, tap } of config.guests) plan.rule('clash', [meta(0, 'iif'), compare(0, '==', number(tap)), goTo(`picking_${slot}`)]);
+}
+
+/** Where a flow of its own has its port: what is loaded of one that goes out, and how another port gets there. */
+const ports: readonly {
+  readonly flow: Steps;
+  readonly own: (to: number) => Steps;
+  readonly set: (from: number) => Steps;
+  readonly tcp: boolean;
+}[] = [
+  { flow: [...protocolOf(0), isIn('ported', 0), ...outgoing], own: sourcePort, set: setSourcePort, tcp: true },
+  { flow: echoRequest, own: (to) => [load(to, 'transport', 4, 2)], set: setEchoNumber, tcp: false },
+];
+
+/** Ports that are picked, of 16 bits: so many at the top, of which each guest has its share, where it meets nobody but itself. */
+const PICKED = 12;
+/** Of many guests fewer, or the table would be long: what fails is tried again by whoever has sent it. */
+const tries = (guests: number): number => (guests > 8 ? 4 : 16);
+
+/** The first packet of a flow whose port is taken: it gets one of the guest's share, at random, that is free at that place. */
+function pickingChain(plan: Plan, guest: ConfigGuest, away: Steps): void {
+  const { config } = plan;
+  const { slot } = guest;
+  const chain = `picking_${slot}`;
+  const sets = [...(config.podHasAddresses ? ['pod'] : []), ...config.guests.map((one) => `flows_${one.slot}`)];
+  const free = 1 << (PICKED - Math.ceil(Math.log2(config.guests.length)));
+  const base = 0x10000 - (1 << PICKED) + free * config.guests.indexOf(guest);
+  for (const { flow, own, set } of ports)
+    for (let attempt = 0; attempt < tries(config.guests.length); attempt++) {
+      const random: Steps = [meta(11, 'random'), masked(11, 4, joined(port(free - 1)), joined(port(base)))];
+      const unused: Steps = [
+        ...sets.map((one) => isNotIn(one, 0)),
+        // Protocol and port, next to each other.
+        ...(plan.owned ? [...protocolOf(5), masked(4, 6, ALL), isNotIn('owned', 5)] : []),
+      ];
+      // Both ways: what the guest says and what it becomes; and what was picked, as the guest knows it.
+      const kept: Steps = [
+        remember('add', `flows_${slot}`, 0, SHORT),
+        ...own(9),
+        remember('add', `picked_${slot}`, 0, SHORT, 9),
+        masked(4, 9, ALL),
+        ...own(4),
+        remember('add', `moved_${slot}`, 0, SHORT, 9),
+      ];
+      plan.rule(chain, flow, random, unused, kept, set(9), away);
+    }
+  plan.rule(chain, [count, drop]);
+}
+const ALL = Uint8Array.of(255, 255, 255, 255);
+
+/** What has another port, and goes on having it: both its names are remembered as long as anything is said. */
+function movedRules(plan: Plan, { slot }: ConfigGuest, away: Steps): void {
+  const [moved, picked, flows] = [`moved_${slot}`, `picked_${slot}`, `flows_${slot}`];
+  plan.chain(moved);
+  for (const { flow, own, set, tcp } of ports) {
+    plan.rule(`world_${slot}`, flow, [look(moved, 0, 9), goTo(moved)]);
+    // Its own port is one that was picked for another flow of this guest.
+    plan.rule(`world_${slot}`, flow, [look(picked, 0, 9), goTo(`picking_${slot}`)]);
+    for (const [when, op, seconds] of tcp ? times : echoTimes) {
+      const all: Steps = [
+        look(moved, 0, 9),
+        ...own(10),
+        // It is there, and keeps its datum, whatever is said here: nft(8) lists none that comes from a map, nor a key.
+        remember(op, moved, 0, seconds, 10),
+        ...set(9),
+        ...own(4),
+        remember(op, flows, 0, seconds),
+        remember(op, picked, 0, seconds, 10),
+      ];
+      plan.rule(moved, when, flow, all, away);
+    }
+  }
+  plan.rule(moved, [count, drop]);
 }
 
 /** One of several guests, to the world. */
@@ -230,7 +318,8 @@ function worldChain(plan: Plan, guest: ConfigGuest): void {
   plan.rule(chain, isLaterFragment, away);
   // Who owns the port gets what comes for it, without anything remembered.
   if (plan.owned) plan.rule(chain, protocolOf(0), sourcePort(1), [look('owners', 0, 9), compare(9, '==', number(tap))], away);
-  for (const flow of [outgoing, echoRequest]) plan.rule(chain, flow, [isIn(flows, 0), goTo(`going_${slot}`)]);
+  movedRules(plan, guest, away);
+  for (const { flow } of ports) plan.rule(chain, flow, [isIn(flows, 0), goTo(`going_${slot}`)]);
   plan.rule(chain, [jump('taken')]);
   plan.rule(chain, [goTo(`going_${slot}`)]);
 
@@ -240,4 +329,5 @@ function worldChain(plan: Plan, guest: ConfigGuest): void {
   for (const kind of ['tcp', 'udp']) plan.rule(`going_${slot}`, is(kind), [count, drop]);
   plan.rule(`going_${slot}`, echoRequest, [count, drop]);
   plan.rule(`going_${slot}`, away);
+  pickingChain(plan, guest, away);
 }

@@ -25,12 +25,14 @@ import {
   rememberFragmentIn,
   remembering,
   rememberingEcho,
+  setDestinationPort,
+  setEchoNumber,
 } from './localhost-plan.js';
 import { type Steps, accept, compare, copy, count, drop, forward, goTo, isIn, jump, load, look, masked, put } from './rules.js';
 
 export function linkChains(plan: Plan): void {
   const { config, several } = plan;
-  const device = [plan.nameOf(config.link)];
+  const device = [plan.device(config.link).name];
   const [first, ...others] = config.guests.map(({ tap }) => tap);
   const to = (tap: number): Steps => [put(9, number(tap)), forward(9)];
   /** To the first guest: redirect's filters have let it through; a bridge has its own way. */
@@ -83,6 +85,11 @@ function inboundChain(plan: Plan, to: (tap: number) => Steps, onward: Steps, cop
   for (const { slot, tap } of guests) {
     const flows = `flows_${slot}`;
     plan.rule('first', incoming, [isIn(flows, 0), put(9, number(tap))], rememberFragment('fragments'));
+    // Those whose port was picked have their own again.
+    const picked = `picked_${slot}`;
+    plan.rule('inbound', incoming, [look(picked, 0, 9)], setDestinationPort(9), to(tap));
+    plan.rule('inbound', echoReply, [look(picked, 0, 9)], setEchoNumber(9), to(tap));
+    plan.rule('inbound', isError, quotedFlow, [look(picked, 0, 9)], quoted.setSourcePort(9), to(tap));
     for (const flow of [incoming, echoReply, [...isError, ...quotedFlow]]) plan.rule('inbound', flow, [isIn(flows, 0)], to(tap));
   }
   if (plan.owned) {

@@ -5,6 +5,7 @@ import {
   destination,
   destinationPort,
   fromAddress,
+  is,
   isError,
   isLaterFragment,
   isNotIp,
@@ -20,7 +21,7 @@ import {
   toAddress,
   towards,
 } from './localhost-plan.js';
-import { type Steps, accept, count, drop, goTo, isIn, look, put } from './rules.js';
+import { type Steps, accept, compare, count, drop, goTo, isIn, look, meta, ordered, put } from './rules.js';
 
 export function loopbackChains(plan: Plan): void {
   const { config } = plan;
@@ -67,6 +68,15 @@ function sidecarsChain(plan: Plan, chain: string, set: string, address: string, 
   plan.rule(chain, protocolOf(0), destinationPort(1), sourcePort(2), [isIn(set, 0), accept]);
   plan.rule(chain, protocolOf(4), destinationPort(5), [look('owners', 4, 6), goTo(`${chain}_new`)]);
   plan.rule(chain, isError, quoted.protocol(0), quoted.destinationPort(1), quoted.sourcePort(2), [isIn(set, 0)], quoted.protocol(4), quoted.sourcePort(5), [look('owners', 4, 6), put(12, ipv4(plan.pod)), put(13, ipv4(seen))], quoted.setSource(12), quoted.setDestination(13), there); // prettier-ignore
+  // The route to the guests has their MTU, but this one is the loopback's: a datagram that is longer cannot be taken apart here.
+  const mtu = Math.min(...plan.config.guests.map(({ tap }) => plan.device(tap).mtu));
+  plan.rule(`${chain}_new`, is('udp'), [
+    meta(11, 'length'),
+    ordered(11),
+    compare(11, '>', Uint8Array.of(0, 0, mtu >> 8, mtu & 255)),
+    count,
+    drop,
+  ]);
   const flow: Steps = [...protocolOf(0), ...sourcePort(1), ...destinationPort(2)];
   for (const steps of remembering(set, flow, [...protocolOf(4), ...destinationPort(5), look('owners', 4, 6), ...there])) plan.rule(`${chain}_new`, steps); // prettier-ignore
   plan.rule(`${chain}_new`, [count, drop]);

@@ -4,7 +4,7 @@ import { parseIp } from '../text.js';
 import { ether, ipv4, joined, port, protocol } from './data.js';
 import type { NftChange, NftElement, NftHook } from './message.js';
 import type { NftType } from './numbers.js';
-import { type Steps, compare, forward, isIn, load, look, masked, meta, put, remember, setMeta, store } from './rules.js';
+import { type Steps, compare, forward, forwardTo, goTo, isIn, load, look, masked, meta, put, remember, setMeta, store } from './rules.js';
 
 export const FAMILY = 'netdev';
 export function tableName(link: number): string {
@@ -44,6 +44,12 @@ export function behind(address: string, distance: number): string {
   return [24, 16, 8, 0].map((shift) => (sum >>> shift) & 0xff).join('.');
 }
 
+/** What must be known of an interface. */
+export interface Device {
+  readonly name: string;
+  readonly mtu: number;
+}
+
 export class Plan {
   readonly changes: NftChange[] = [];
   readonly #at: { readonly family: typeof FAMILY; readonly table: string };
@@ -59,7 +65,7 @@ export class Plan {
 
   constructor(
     readonly config: LocalhostConfig,
-    readonly nameOf: (ifindex: number) => string,
+    readonly device: (ifindex: number) => Device,
   ) {
     this.#at = { family: FAMILY, table: tableName(config.link) };
     this.pod = config.addresses[0]!;
@@ -104,9 +110,25 @@ export class Plan {
     const macs = Uint8Array.of(...ether(this.config.mac), ...ether(this.config.aliasMac));
     return [put(12, macs), store(12, 'link', 0, 12), forward(device)];
   }
+  /** Whether the gateway that the guests were given is nobody: then it is the pod's stack that knows the neighbours. */
+  get isNobodysGateway(): boolean {
+    const { gateway, aliasMac, podHasAddresses } = this.config;
+    return podHasAddresses && gateway?.mac === aliasMac;
+  }
   /** Out by the pod's interface, as something that comes from a guest. */
   get toLink(): Steps {
+    return this.isNobodysGateway ? [goTo('away')] : this.#toLink;
+  }
+  get #toLink(): Steps {
     return [...passing, put(15, number(this.config.link)), forward(15)];
+  }
+  /** What is sent to nobody is for whom it is addressed to: `fwd ip` asks for the neighbour, and takes one off the TTL. */
+  awayChain(): void {
+    if (!this.isNobodysGateway) return;
+    const nobody: Steps = [load(0, 'link', 0, 6), compare(0, '==', ether(this.config.aliasMac))];
+    this.chain('away');
+    this.rule('away', isIp, nobody, passing, destination(9), [put(15, number(this.config.link)), forwardTo(15, 9)]);
+    this.rule('away', this.#toLink);
   }
   /** What the datapath makes of it, where that is a bridge; redirect's filters have let it through. Others than the first guest are no ports. */
   toWorld({ tap }: ConfigGuest): Steps | undefined {
@@ -184,6 +206,8 @@ export const flowKey: readonly NftType[] = ['inet_proto', 'ipv4_addr', 'inet_ser
 export const outgoing: Steps = [...protocolOf(0), ...destination(1), ...destinationPort(2), ...source(3), ...sourcePort(4)];
 export const incoming: Steps = [...protocolOf(0), ...source(1), ...sourcePort(2), ...destination(3), ...destinationPort(4)];
 const ofType = (type: number): Steps => [...is('icmp'), load(11, 'transport', 0, 1), compare(11, '==', Uint8Array.of(type))];
+/** Of either kind of message; ICMP's checksum follows. */
+export const setEchoNumber = (from: number): Steps => [store(from, 'transport', 4, 2, { at: 2 })];
 const ECHO = 8;
 const ECHO_REPLY = 0;
 export const echoRequest: Steps = [
@@ -236,20 +260,28 @@ export const quotedFlow: Steps = [
   ...quoted.sourcePort(4),
 ];
 
+export const SHORT = TIMES.short;
+
 /**
- * A flow is remembered, or its time begins anew, and then goes on; where there is no room for it, nothing of that. `key` is loaded from register
- * 0. A pure acknowledgement changes nothing of a time: the last one of a connection comes behind its end.
+ * How long a flow is remembered behind a packet, and what its time begins anew with. A pure acknowledgement changes nothing of a time: the last
+ * one of a connection comes behind its end.
  */
-export function remembering(set: string, key: Steps, then: Steps): readonly Steps[] {
+export const times: readonly (readonly [when: Steps, op: 'add' | 'update', seconds: number])[] = (() => {
   const flags = (mask: number): Steps => [load(10, 'transport', 13, 1), masked(10, 11, Uint8Array.of(mask)), compare(11, '!=', Uint8Array.of(0))]; // prettier-ignore
   const FIN_SYN_RST = 0x07;
   const PSH = 0x08;
   return [
-    [...is('tcp'), ...flags(FIN_SYN_RST), ...key, remember('update', set, 0, TIMES.short), ...then],
-    [...is('tcp'), ...flags(PSH), ...key, remember('update', set, 0, TIMES.long), ...then],
-    [...is('tcp'), ...key, remember('add', set, 0, TIMES.short), ...then],
-    [...is('udp'), ...key, remember('update', set, 0, TIMES.udp), ...then],
-  ];
+    [[...is('tcp'), ...flags(FIN_SYN_RST)], 'update', TIMES.short],
+    [[...is('tcp'), ...flags(PSH)], 'update', TIMES.long],
+    [is('tcp'), 'add', TIMES.short],
+    [is('udp'), 'update', TIMES.udp],
+  ] as const;
+})();
+export const echoTimes = [[is('icmp'), 'update', TIMES.icmp]] as const;
+
+/** A flow is remembered, or its time begins anew, and then goes on; where there is no room for it, nothing of that. `key` is loaded from register 0. */
+export function remembering(set: string, key: Steps, then: Steps): readonly Steps[] {
+  return times.map(([when, op, seconds]) => [...when, ...key, remember(op, set, 0, seconds), ...then]);
 }
 export const rememberingEcho = (set: string, then: Steps): Steps => [...echoRequest, remember('update', set, 0, TIMES.icmp), ...then];
 

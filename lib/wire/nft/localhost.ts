@@ -8,6 +8,7 @@ import { guestChains } from './localhost-guest.js';
 import { linkChains } from './localhost-link.js';
 import { loopbackChains } from './localhost-loopback.js';
 import {
+  type Device,
   FAMILY,
   NOTE,
   Plan,
@@ -27,7 +28,7 @@ export { FAMILY, tableName };
 
 /** Sets that rules fill: what they have in them stays when the table is made anew. */
 export function isMemory(set: string): boolean {
-  return /^(flows_\d+|pod|sidecars|sidecars_own|fragments|pod_fragments)$/.test(set);
+  return /^((flows|moved|picked)_\d+|pod|sidecars|sidecars_own|fragments|pod_fragments)$/.test(set);
 }
 
 /** What a range of ports that keeps its numbers is worth an interval; fewer are told one by one. */
@@ -42,9 +43,9 @@ export function whyNot({ services }: LocalhostConfig): string | undefined {
   return `nftables cannot count: of a range whose ports are others in the pod each port is an entry, and ${moved.last - moved.first + 1} are more than ${MOST_MOVED}`;
 }
 
-/** All of the table but itself, to be made where there is none of its chains. `nameOf`: interfaces' names. */
-export function localhostTable(config: LocalhostConfig, nameOf: (ifindex: number) => string): readonly NftChange[] {
-  const plan = new Plan(config, nameOf);
+/** All of the table but itself, to be made where there is none of its chains. `device`: the interfaces that it names. */
+export function localhostTable(config: LocalhostConfig, device: (ifindex: number) => Device): readonly NftChange[] {
+  const plan = new Plan(config, device);
   const { addresses, guests } = config;
 
   plan.set(
@@ -52,11 +53,16 @@ export function localhostTable(config: LocalhostConfig, nameOf: (ifindex: number
     ['icmp_type'],
     [3, 11, 12].map((type) => ({ key: Uint8Array.of(type) })),
   ); // unreachable, time exceeded, parameter problem
+  plan.set('ported', ['inet_proto'], ['tcp', 'udp'].map((kind) => ({ key: protocol(kind) }))); // prettier-ignore
   plan.set('own', ['ipv4_addr'], addresses.map((one) => ({ key: ipv4(one) }))); // prettier-ignore
   plan.set('announced', ['ipv4_addr'], ['0.0.0.0', ...addresses].map((one) => ({ key: ipv4(one) }))); // prettier-ignore
   services(plan);
   owners(plan);
-  for (const { slot } of guests) if (plan.several) plan.memory(`flows_${slot}`, flowKey);
+  if (plan.several)
+    for (const { slot } of guests) {
+      plan.memory(`flows_${slot}`, flowKey);
+      for (const name of ['moved', 'picked']) plan.memory(`${name}_${slot}`, flowKey, ['inet_service']);
+    }
   plan.memory('fragments', fragmentKey, ['iface_index']);
   if (config.podHasAddresses) {
     plan.memory('pod', flowKey);
@@ -139,4 +145,6 @@ function owners(plan: Plan): void {
     ports.map(({ protocol: kind, first, last }) => ({ key: joined(protocol(kind), port(first)), keyEnd: joined(protocol(kind), port(last)), data: { value: number(tap) } })), // prettier-ignore
   );
   plan.set('owners', ['inet_proto', 'inet_service'], owned, { data: ['iface_index'], flags: ['interval'] });
+  // The same without a datum: what is not in it can be asked for.
+  plan.set('owned', ['inet_proto', 'inet_service'], owned.map(({ key, keyEnd }) => ({ key, keyEnd })), { flags: ['interval'] }); // prettier-ignore
 }

@@ -17,12 +17,15 @@ export function meta(to: number, key: string): NftExpression {
 export function put(to: number, value: Uint8Array): NftExpression {
   return { name: 'immediate', data: { dreg: register(to), data: { value } } };
 }
-export function compare(from: number, op: '==' | '!=', value: Uint8Array): NftExpression {
+export function compare(from: number, op: '==' | '!=' | '>', value: Uint8Array): NftExpression {
   return { name: 'cmp', data: { sreg: register(from), op, data: { value } } };
 }
-/** Only these bits, in another register. */
-export function masked(from: number, to: number, mask: Uint8Array): NftExpression {
-  const xor = new Uint8Array(mask.length);
+/** A number of the machine's, to be compared: in the network's order. */
+export function ordered(at: number): NftExpression {
+  return { name: 'byteorder', data: { sreg: register(at), dreg: register(at), op: 'hton', len: 4, size: 4 } };
+}
+/** Only these bits, in another register; those of `xor` turned round. */
+export function masked(from: number, to: number, mask: Uint8Array, xor: Uint8Array = new Uint8Array(mask.length)): NftExpression {
   return {
     name: 'bitwise',
     data: { sreg: register(from), dreg: register(to), len: mask.length, mask: { value: mask }, xor: { value: xor } },
@@ -67,6 +70,10 @@ export function setMeta(key: string, from: number): NftExpression {
 /** To the interface whose index is in a register, and nothing more of it. */
 export function forward(device: number): NftExpression {
   return { name: 'fwd', data: { sreg_dev: register(device) } };
+}
+/** To a neighbour there, by its IPv4 address in another register. Since Linux 4.19. */
+export function forwardTo(device: number, address: number): NftExpression {
+  return { name: 'fwd', data: { sreg_dev: register(device), sreg_addr: register(address), nfproto: 'ip' } };
 }
 /** A copy of it. */
 export function copy(device: number): NftExpression {
