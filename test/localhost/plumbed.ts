@@ -36,11 +36,7 @@ export async function podOn(
   for (const netns of [node, pod]) inside(netns, 'sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1; ip link set lo up'); // prettier-ignore
   await createVeth(node, 'vn', { addresses: [onNode], up: true, peer: { scope: pod, name: 'eth0', addresses: [address], up: true } }); // prettier-ignore
   const off = gateway !== false && address.endsWith('/32');
-  if (off)
-    inside(
-      node,
-      `ip route add ${address} dev vn; sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.vn.proxy_arp=1 net.ipv4.neigh.vn.proxy_delay=0`,
-    );
+  if (off) inside(node, `ip address add ${gateway}/32 dev lo; ip route add ${address} dev vn`);
   if (gateway !== false) inside(pod, off ? `ip route add ${gateway} dev eth0 scope link; ip route add default via ${gateway} dev eth0` : `ip route add default via ${gateway}`); // prettier-ignore
   const journal = directory(t);
   const agents: Agent[] = [];
@@ -59,7 +55,7 @@ export async function podOn(
     agentIn,
     async plumb(options = {}) {
       const net = await plumb(pod, { link: 'eth0', journal, ...options });
-      if (net.created) t.teardown(() => net[Symbol.asyncDispose]());
+      t.teardown(() => net[Symbol.asyncDispose]());
       return net;
     },
     async guest(net, name = 'default') {

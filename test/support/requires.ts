@@ -59,6 +59,7 @@ const probes = {
 
   busybox: command('busybox', '! ldd "$(command -v busybox)" >/dev/null 2>&1 || { echo not a static one >&2; exit 1; }'),
   cloud_init: command('cloud-init', 'cloud-init --version'),
+  docker: command('dockerd', 'dockerd --version && docker --version && command -v containerd runc >/dev/null'),
   dracut: command('sh', 'test -r /usr/lib/dracut/modules.d/40network/net-lib.sh || { echo not installed >&2; exit 1; }'),
   guest_kernel: { of: 'machine', missing: () => (existsSync(join(root, 'cache/guests/vmlinuz')) ? undefined : 'node scripts/kernels.mjs has not fetched it') }, // prettier-ignore
   ipconfig: command('/usr/lib/klibc/bin/ipconfig', 'true'),
