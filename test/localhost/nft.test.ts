@@ -11,11 +11,11 @@ import * as proofs from './proofs.js';
 t.setTimeout(900_000);
 const skip = requires('tun');
 const only = process.env.ONLY;
-const proof = async (name: string, run: (t: Test) => Promise<void>): Promise<void> => {
+const proof = async (name: string, run: (t: Test) => Promise<unknown>): Promise<void> => {
   if (only === undefined || name.includes(only)) await t.test(name, { skip }, run);
 };
 
-async function apply(pod: Netns, config: LocalhostConfig): Promise<void> {
+async function apply(pod: Netns, config: LocalhostConfig): Promise<unknown> {
   const state = await snapshot(pod, new Set(['qdisc', 'filter']));
   await perform(pod, checkOperations('localhost', nftOperations(config, state)));
 }
