@@ -15,7 +15,7 @@ const proof = async (name: string, run: (t: Test) => Promise<unknown>): Promise<
   if (only === undefined || name.includes(only)) await t.test(name, { skip }, run);
 };
 
-async function apply(pod: Netns, config: LocalhostConfig): Promise<unknown> {
+async function apply(pod: Netns, config: LocalhostConfig): Promise<void> {
   const state = await snapshot(pod, new Set(['qdisc', 'filter']));
   await perform(pod, checkOperations('localhost', nftOperations(config, state)));
 }
