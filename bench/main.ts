@@ -7,6 +7,7 @@ import { deviceMeasurements } from './measurements/devices.js';
 import { dumpMeasurements } from './measurements/dumps.js';
 import { eventMeasurements } from './measurements/events.js';
 import { frameMeasurements } from './measurements/frames.js';
+import { localhostMeasurements } from './measurements/localhost.js';
 import { overlayMeasurement } from './measurements/overlay.js';
 import { plumbMeasurements } from './measurements/plumb.js';
 import { modeMeasurements } from './measurements/modes.js';
@@ -26,6 +27,7 @@ const measurements: readonly Measurement[] = [
   ...dumpMeasurements,
   ...eventMeasurements,
   ...frameMeasurements,
+  ...localhostMeasurements,
   importMeasurement,
   latenessMeasurement,
 ];

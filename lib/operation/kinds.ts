@@ -2,6 +2,8 @@ import { addressAdd, addressDelete } from './address.js';
 import { ebpfAttach, tcxDetach } from './ebpf.js';
 import { filterAdd, filterDelete } from './filter.js';
 import { linkCreate, linkDelete, linkDeleteGroup, linkSet, vethCreate } from './link.js';
+import { localhostNft, localhostNftDelete } from './localhost-nft.js';
+import { localhostConfigure, localhostEbpf } from './localhost-ebpf.js';
 import { fdbDelete, fdbSet, neighborDelete, neighborSet } from './neighbor.js';
 import type { OperationKind } from './operation.js';
 import { qdiscAdd, qdiscDelete } from './qdisc.js';
@@ -23,6 +25,10 @@ export const operations = {
   'link.delete': linkDelete,
   'link.deleteGroup': linkDeleteGroup,
   'link.set': linkSet,
+  'localhost.configure': localhostConfigure,
+  'localhost.ebpf': localhostEbpf,
+  'localhost.nft': localhostNft,
+  'localhost.nft.delete': localhostNftDelete,
   'neighbor.delete': neighborDelete,
   'neighbor.set': neighborSet,
   'qdisc.add': qdiscAdd,

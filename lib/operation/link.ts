@@ -359,8 +359,8 @@ function touchLink({ link, change }: LinkSet, on: Touching): void {
   if (master === undefined) return;
   touchMaster(master, on);
   touchMaster(now?.master, on);
-  // What a bridge knows of its port goes with it.
-  if (now?.portKind === 'bridge') {
+  // What a bridge of somebody's knows of its port goes with it.
+  if (now?.portKind === 'bridge' && !on.isOurs(now.master ?? 0)) {
     on.mayGo('fdb', (one) => one.link === index);
     for (const name of Object.keys(portSettings)) on.mayChange(keys.setting(index, `port/${name}`));
   }

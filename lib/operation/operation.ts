@@ -2,10 +2,12 @@
 // printed and compared; its kind says how it is checked, which requests it becomes, and how a person would have typed it.
 import * as v from 'valibot';
 import { type LinkRef, type Schema, array, options } from '../check.js';
+import type { LocalhostAttachment } from '../kernel/localhost.js';
 import type { RedirectAttachment } from '../kernel/redirect.js';
 import type { TunSpec } from '../kernel/tap.js';
 import type { Part } from '../state/snapshot.js';
 import type { Link } from '../wire/link.js';
+import type { LocalhostConfig } from '../wire/localhost.js';
 import type { Naming } from '../wire/names.js';
 import type { Touching } from './touching.js';
 
@@ -14,7 +16,11 @@ export type Request =
   | { readonly by: 'netlink'; readonly message: Uint8Array }
   | { readonly by: 'tun'; readonly spec: TunSpec }
   | { readonly by: 'bpf'; readonly attach: RedirectAttachment }
+  | { readonly by: 'bpf'; readonly localhost: LocalhostAttachment }
+  | { readonly by: 'bpf'; readonly told: LocalhostConfig }
   | { readonly by: 'bpf'; readonly detach: { readonly link: number; readonly direction: 'ingress' | 'egress'; readonly id: number } }
+  | { readonly by: 'nft'; readonly set: LocalhostConfig }
+  | { readonly by: 'nft'; readonly without: number }
   | { readonly by: 'sysctl'; readonly key: string; readonly value: string };
 
 /** An interface's name to its ifindex, among those that `links` named; an ifindex to itself. */

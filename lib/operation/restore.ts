@@ -3,6 +3,7 @@
 import { addressGroup, addressRequest, inKernelOrder, isTentative, temporaryForm, usableAtOnce } from '../state/address.js';
 import type { Setting } from '../state/link.js';
 import { type Resource, kindOfKey, keys, linkOfKey } from '../state/resource.js';
+import type { NftTableValue } from '../state/nft.js';
 import { devicesOf, routeRequest } from '../state/route.js';
 import { type State, monotonic } from '../state/snapshot.js';
 import { deletions, isHook } from '../state/tc.js';
@@ -14,6 +15,7 @@ import type { FdbRequest, NeighborEntry } from './neighbor.js';
 import type { FilterRequest } from './filter.js';
 import type { Operation } from './kinds.js';
 import type { LinkSet } from './link.js';
+import { restoreLocalhost } from './localhost.js';
 import type { QdiscRequest } from './qdisc.js';
 import type { RuleRequest } from '../wire/rule.js';
 import type { Filter } from '../wire/tc.js';
@@ -76,6 +78,7 @@ export class Target {
       ...this.#neighbors(state),
       ...this.#rules(state),
       ...this.#hooksUp(state),
+      ...this.#localhost(state),
     ];
     // With the addresses come routes, and others could not be there before them.
     if (links.early.length + sysctls.length + addresses.length > 0) return { operations: first, waiting: false };
@@ -242,6 +245,19 @@ export class Target {
       });
   }
 
+  /** Behind the filters and programs that lead to it. */
+  #localhost(state: State): Operation[] {
+    const tables = [...this.#wants].filter(
+      ([key, value]) => kindOfKey(key) === 'nft' && !same(state.get(key), value) && isWithoutOurs(value),
+    );
+    return [
+      ...this.#changed(state, ['localhost'])
+        .filter(({ link, value }) => value !== undefined || !tables.some(([key]) => key === keys.nft(link)))
+        .flatMap(({ is, value }) => restoreLocalhost(is, value)),
+      ...tables.map(([key]): Operation => ({ op: 'localhost.nft.delete', link: Number(key.slice(keys.nft(0).length - 1)) })),
+    ];
+  }
+
   /** Of kinds without an order: what is not as it shall be. Also what our own steps took away. */
   #changed(state: State, kinds: readonly Resource['kind'][]): Changed[] {
     const found: Changed[] = [];
@@ -310,6 +326,11 @@ export class Target {
     const devices = devicesOf(route);
     return routeRequest(value, monotonic()) !== undefined && devices.every((one) => one === undefined || state.links.has(one as number));
   }
+}
+
+/** Of a table: nothing, or what others have put into it. A former one of podtap's comes back with its configuration. */
+function isWithoutOurs(value: Value): boolean {
+  return value === undefined || Object.keys((value as unknown as NftTableValue).parts).length === 0;
 }
 
 interface Changed {

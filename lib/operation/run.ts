@@ -3,6 +3,8 @@ import { type LinkRef, check } from '../check.js';
 import { NetlinkError, PodtapError } from '../errors.js';
 import { detachTcx } from '../kernel/bpf.js';
 import { findIndexes } from '../kernel/link.js';
+import { deleteLocalhostTable, setLocalhostTable } from '../kernel/localhost-nft.js';
+import { attachLocalhost, configureLocalhost } from '../kernel/localhost.js';
 import { requestAndDump } from '../kernel/netlink.js';
 import { type Netns, type Scope, attachment } from '../kernel/netns.js';
 import { attachRedirect } from '../kernel/redirect.js';
@@ -129,7 +131,12 @@ export async function perform(netns: Scope, checked: readonly Operation[], setti
 async function direct(netns: Scope, one: Exclude<Request, { by: 'netlink' }>): Promise<Outcome> {
   if (one.by === 'tun') return { tun: await openTun(netns, one.spec) };
   if (one.by === 'sysctl') await writeSysctl(netns, one.key, one.value);
-  else if ('attach' in one) await attachRedirect(netns, one.attach);
+  else if (one.by === 'nft') {
+    if ('set' in one) await setLocalhostTable(netns, one.set);
+    else await deleteLocalhostTable(netns, one.without);
+  } else if ('attach' in one) await attachRedirect(netns, one.attach);
+  else if ('localhost' in one) await attachLocalhost(netns, one.localhost);
+  else if ('told' in one) await configureLocalhost(netns, one.told);
   else await detachTcx(netns, { ifindex: one.detach.link, direction: one.detach.direction }, one.detach.id);
   return {};
 }

@@ -143,7 +143,18 @@ export function seen(link: Link, tap: Link): Omit<AnyWiring, 'mode' | 'guestMac'
 export const LEAST_IPV6_MTU = 1280;
 
 /** The guest's TAP: made, silent, and still down. */
-export function tapDevice({ link, asked, tap, mtu, mark, fresh }: Pick<PlanInput, 'link' | 'asked' | 'tap' | 'mtu' | 'mark' | 'fresh'>): {
+export function tapDevice({
+  link,
+  asked,
+  tap,
+  mtu,
+  mark,
+  fresh,
+}: Pick<PlanInput, 'link' | 'tap' | 'mtu' | 'mark'> & {
+  readonly asked: Pick<Asked, 'tap'>;
+  readonly fresh: Pick<PlanInput['fresh'], 'tapMac'>;
+}): {
+  // prettier-ignore
   readonly operations: readonly Operation[];
   wiring(after: State): Pick<AnyWiring, 'link' | 'tap' | 'tapMac' | 'mtu' | 'shape' | 'attach'>;
 } {

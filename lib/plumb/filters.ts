@@ -64,16 +64,18 @@ export function targetOf({ actions }: Filter): number {
 }
 
 const LAST = 65_535;
+/** Where it can be, there is room left before it for what carries the pod's localhost. */
+const FIRST = 16;
 
 /**
  * Which priority is ours: the kernel asks the lowest first. 'last': whatever others have, and whatever they add without naming a priority
- * (from 49152 downwards), sees the frames before; 'first': before all of them.
+ * (from 49152 downwards), sees the frames before; 'first': before all of them, and behind what localhost may put ahead of it.
  * @throws PlumbError ERR_PLUMB_CONFLICT: there is none left
  */
 export function choosePriority(state: State, ifindex: number, order: 'first' | 'last'): number {
   const taken = new Set(ingressFilters(state, ifindex).map(({ priority }) => priority));
   const step = order === 'first' ? 1 : -1;
-  let priority = order === 'first' ? 1 : LAST;
+  let priority = order === 'first' ? Math.max(1, Math.min(FIRST, ...[...taken].map((one) => one - 1))) : LAST;
   while (taken.has(priority)) priority += step;
   if (priority < 1 || priority > LAST) throw new PlumbError('no priority is left for a filter of podtap', { code: 'ERR_PLUMB_CONFLICT' });
   return priority;

@@ -1,14 +1,15 @@
 // snapshot -> plan -> apply -> verify: the whole job, or nothing.
-import { randomBytes } from '../random.js';
 import { readFile } from 'node:fs/promises';
 import { inspect } from 'node:util';
 import { PlumbError, PodtapError, invalidArgument } from '../errors.js';
 import { guestOf } from '../guest/interface.js';
 import type { GuestNetwork } from '../guest/network.js';
+import { substituted } from '../localhost/gateway.js';
 import { parseResolvConf } from '../guest/resolv.js';
+import { announce } from '../kernel/announce.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
-import { type HeldQueues, Tap, placeIn } from '../kernel/tap.js';
+import { type HeldQueues, closeTun } from '../kernel/tap.js';
 import { seated, turn } from '../kernel/turn.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { localMac } from '../primitive/mac.js';
@@ -26,17 +27,20 @@ import { type Link, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK } from '../wire/message.js';
 import type { Route } from '../wire/route.js';
 import type { Rule } from '../wire/rule.js';
-import { formatMac } from '../wire/text.js';
 import { type Ability, can as has } from './ability.js';
 import { pickMode } from './auto.js';
-import { type Planned, freeName } from './datapath.js';
+import type { Planned } from './datapath.js';
 import { type Wiring, datapathOf, faultParts, faultsOf, guardParts, isMode } from './datapaths.js';
 import { plumbError } from './failure.js';
 import { addressesOf, pickLink } from './link.js';
 import { markOf, parseMark } from './mark.js';
 import { type Asked, type PlumbOptions, type Settings, settingsOf } from './options.js';
-import { Plumbing, busyTap } from './plumbing.js';
+import { hasMoved, localhostStep } from './carry.js';
+import { backendFor, checkAlone, localhostFaults, localhostState, lookAt, planLocalhost } from './localhost.js';
+import { type NextHop, nextHop } from './next-hop.js';
+import { Plumbing, steps } from './plumbing.js';
 import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
+import { freshTapMac, tapName } from './tap.js';
 
 /** What is read before anything is changed. */
 function partsFor({ mode, antiSpoof }: Asked): ReadonlySet<Part> {
@@ -141,15 +145,21 @@ async function plumbAlone(netns: Netns, settings: Settings, resolv: string | und
       if (applied !== undefined) images = await first.finish(applied.after, recordValue(applied.record));
     },
   );
-  if (found !== undefined) return found;
+  if (found !== undefined) return followed(found, signal);
   const entry = member!.entry;
-  return new Plumbing(
-    netns,
-    applied!.record,
-    entry === undefined ? { images: images! } : { journal: journal!, entry },
-    true,
-    applied!.held,
-  );
+  return new Plumbing(netns, applied!.record, entry === undefined ? { images: images! } : { journal: journal!, entry }, true, {
+    held: applied!.held,
+  });
+}
+
+/** What Docker has changed since is followed. */
+async function followed(plumbing: Plumbing, signal: AbortSignal | undefined): Promise<Plumbing> {
+  if (plumbing.localhost !== undefined)
+    await plumbing[steps](
+      async (netns, record) => ((await hasMoved(netns, record)) ? localhostStep(netns, record, {}) : undefined),
+      signal,
+    );
+  return plumbing;
 }
 
 /** As a part of a transaction: it stays when that one is over, with an entry of its own. */
@@ -162,9 +172,10 @@ async function plumbIn(tx: Transaction, settings: Settings, resolv: string | und
       if (found !== undefined) return found;
       const { record, after, held } = await seated(() => apply(inner, settings, resolv));
       const { images, entry } = await entered.member.keep(entered.images, after, settings.asked.label, recordValue(record));
-      if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true, held);
+      const whose = { held, outer: tx };
+      if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true, whose);
       entered.keeps(entry);
-      return new Plumbing(tx.netns, record, { journal: entered.member.journal!, entry }, true, held);
+      return new Plumbing(tx.netns, record, { journal: entered.member.journal!, entry }, true, whose);
     },
     settings.signal === undefined ? {} : { signal: settings.signal },
   );
@@ -186,6 +197,7 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const asked = await decided(tx, settings);
   const state = await snapshot(tx, partsFor(asked));
   const { link, tap, guestMac, mtu, operations, wiring: wiringOf } = await plan(tx.netns, state, asked);
+  const resolved = await nextHop(tx.netns, state, link, asked);
   const partsAfter = new Set([...datapathOf(asked.mode).partsAfter, ...(asked.antiSpoof ? guardParts : [])]);
   let told: { readonly guest: GuestNetwork } | { readonly error: unknown } | undefined;
   const meanwhile = (): void => {
@@ -207,8 +219,47 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
+  // Neighbours know the addresses by another MAC, and would until the guest says something.
+  if (guestMac !== link.mac) {
+    const addresses = addressesOf(state, link.ifindex).map(({ address }) => address.replace(/\/.*/, ''));
+    await announce(tx.netns, link.ifindex, guestMac, addresses).catch(() => undefined);
+  }
   const held = performed.outcomes.flatMap(({ tun }) => tun?.queues ?? []);
-  return { record: { wiring, guest: told.guest, asked }, after, held };
+  try {
+    return { ...(await withLocalhost(tx, { record: { wiring, guest: told.guest, asked }, after }, resolved, settings)), held };
+  } catch (error) {
+    await closeTun({ queues: held });
+    throw error;
+  }
+}
+
+/** In the same transaction: what was asked for of the pod's localhost, and a gateway that is another one. */
+async function withLocalhost(
+  tx: Transaction,
+  applied: Omit<Applied, 'held'>,
+  next: NextHop | undefined,
+  { signal }: Settings,
+): Promise<Omit<Applied, 'held'>> {
+  const { asked } = applied.record;
+  const substitute = next?.substitute;
+  if (asked.localhost === undefined && substitute === undefined) return applied;
+  const { netns } = tx;
+  const chosen = await backendFor(asked.localhost?.backend, applied.record.wiring);
+  const state = await localhostState(netns, chosen.backend);
+  checkAlone(state, applied.record);
+  const record = substitute === undefined ? applied.record : { ...applied.record, guest: substituted(applied.record.guest, substitute) };
+  const change = {
+    asked: asked.localhost ?? { services: [] },
+    ...(substitute !== undefined && { gateway: { address: substitute.gateway, mac: next?.mac } }),
+  };
+  const { operations, record: changed } = await planLocalhost(netns, state, record, chosen, change);
+  await tx[applies](operations, { signal, state });
+  const parts = [...datapathOf(asked.mode).partsAfter, ...(asked.antiSpoof ? guardParts : []), ...datapathOf(asked.mode).faultParts];
+  const after = await lookAt(netns, changed, parts, operations);
+  const [fault] = localhostFaults(changed, after);
+  if (fault !== undefined)
+    throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
+  return { record: changed, after };
 }
 
 /** With the mode that fits, where none was asked for. */
@@ -238,7 +289,7 @@ async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning>
     throw invalidArgument('ERR_INVALID_ARG_VALUE', `plumb: 'tap.mtu' must be at most that of '${link.name}', ${link.mtu}: longer frames would be dropped there without a word; received ${mtu}`); // prettier-ignore
   const guestMac = asked.guestMac === 'clone' ? link.mac : asked.guestMac === 'random' ? localMac() : asked.guestMac;
   const mark = markOf({ mode: asked.mode, link: link.name, mac: guestMac, ...(asked.label !== undefined && { label: asked.label }) });
-  const fresh = { macs: [localMac(), localMac()] as const, tapMac: tapMac() };
+  const fresh = { macs: [localMac(), localMac()] as const, tapMac: freshTapMac() };
   const addresses = addressesOf(state, link.ifindex);
   const can = new Set<Ability>();
   for (const ability of datapath.abilities ?? []) if (await has(ability)) can.add(ability);
@@ -253,22 +304,6 @@ function refuseMarked(state: State, link: Link | undefined): void {
     const label = mark.label === undefined ? '' : `, with the label '${mark.label}'`;
     throw new PlumbError(`'${link!.name}' is plumbed already, by ${mark.mode} to '${name}'${label}, and this journal does not know it; undo it with the journal that does, or if that is lost, delete '${name}' (inspect() tells what else is left)`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
   }
-}
-
-async function tapName(netns: Netns, state: State, wanted: string | undefined, prefix: string): Promise<string> {
-  if (wanted === undefined) return freeName(state, prefix);
-  const there = state.link(wanted);
-  if (there === undefined) return wanted;
-  const { name, ifindex, mac, mtu, kind } = there;
-  const tap = new Tap(placeIn(netns), { ifindex, mac, mtu }, { name, queues: 1, vnetHdr: false, offload: {} }, []);
-  throw busyTap(name, kind === 'tun' ? await tap.holders() : []);
-}
-
-/** Locally administered, and of all such MACs the highest: a bridge takes the lowest of its ports'. */
-function tapMac(): string {
-  const bytes = randomBytes(6);
-  bytes[0] = 0xfe;
-  return formatMac(bytes, 0, 6);
 }
 
 // ------------------------------------------------------------------ what the guest is told
@@ -329,6 +364,9 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
   const undone = new Set<string>();
   for (const entry of inOrder) {
     const { main, kept } = recordOf(entry);
+    const { joins } = recordOf(entry);
+    // A step that was interrupted goes with what it joins, where that goes.
+    if (joins !== undefined && entries.some((one) => one.id === joins && standing(one) === 'unfinished')) continue;
     if (entry.id === member.entry?.id || main === (member.entry?.id ?? '') || undone.has(main ?? '')) continue;
     const how = standing(entry);
     const record = plumbRecord(kept);
@@ -357,7 +395,7 @@ function isMeant({ wiring, asked: then }: PlumbRecord, { link, label }: Asked): 
 }
 
 /** What was left to podtap then or is now makes no difference. */
-function differencesOf({ wiring, asked: then }: PlumbRecord, { asked: now, auto }: Settings): string[] {
+function differencesOf({ wiring, asked: then, localhost }: PlumbRecord, { asked: now, auto }: Settings): string[] {
   const differences: string[] = [];
   const look = (name: string, was: unknown, is: unknown): void => {
     if (is !== undefined && inspect(was) !== inspect(is)) differences.push(`${name} was ${inspect(was)}, and now is ${inspect(is)}`);
@@ -365,6 +403,8 @@ function differencesOf({ wiring, asked: then }: PlumbRecord, { asked: now, auto 
   if (!auto) look('mode', then.mode, now.mode);
   for (const name of ['guestMac', 'antiSpoof', 'label', 'resolvConf', 'hostname', 'filters', 'macvtap'] as const)
     look(name, then[name], now[name]);
+  if (now.localhost !== undefined) look('localhost', localhost?.asked, { ...localhost?.asked, ...now.localhost });
+  if (now.gateway !== undefined) look('gateway', then.gateway ?? 'keep', now.gateway);
   look('tap.name', wiring.tap.name, now.tap.name);
   for (const name of ['attach', 'persist', 'queues', 'vnetHdr', 'offload', 'owner', 'group', 'mac', 'mtu', 'ifindex'] as const) look(`tap.${name}`, then.tap[name], now.tap[name]); // prettier-ignore
   return differences;

@@ -27,8 +27,8 @@ const schema = options({
 });
 export type RedirectWiring = v.InferOutput<typeof schema>;
 
-/** On the TAP there is nobody else. */
-const TAP_PRIORITY = 1;
+/** On the TAP there is nobody else, but what localhost may put ahead of it. */
+const TAP_PRIORITY = 16;
 
 const unusable: Readonly<Record<string, string>> = {
   loopback: 'is the loopback',

@@ -5,6 +5,8 @@ import { ownName } from '../state/tc.js';
 import type { DatapathMode } from './datapaths.js';
 
 const OWN = /^podtap_/;
+/** Those of the pod's localhost stand ahead of the datapath, and let go on what is none of their business. */
+const AHEAD = /^podtap_lh_/;
 
 /** The order in which frames pass: xdp, tcx, filters, chains of nftables, the receiver (a bridge, a macvlan), the stack. */
 export function warningsOf(hooks: LinkHooks, mode: DatapathMode): readonly Problem[] {
@@ -15,16 +17,17 @@ export function warningsOf(hooks: LinkHooks, mode: DatapathMode): readonly Probl
   if (xdp !== undefined)
     tell('XDP_BEFORE', `an XDP program (${xdp.program.name ?? xdp.program.id}) on ${link.name} sees every frame first: what it drops or redirects does not come to the guest`, `ip link set dev ${link.name} xdp off, if the guest lacks frames`); // prettier-ignore
 
-  const ours = tcx.ingress.findIndex(({ name }) => name !== undefined && OWN.test(name));
-  const before = ours === -1 ? tcx.ingress : tcx.ingress.slice(0, ours);
+  const programs = tcx.ingress.filter(({ name = '' }) => !AHEAD.test(name));
+  const ours = programs.findIndex(({ name }) => name !== undefined && OWN.test(name));
+  const before = ours === -1 ? programs : programs.slice(0, ours);
   for (const { id, name } of before)
     tell('TCX_BEFORE', `the program ${name ?? id} on ${link.name} (tcx) sees what comes in before podtap: what it drops, redirects or takes for the pod does not come to the guest`, mode === 'ebpf' ? "filters: 'first'" : `bpftool net detach tcx_ingress id ${id} dev ${link.name}, or mode 'ebpf' with filters: 'first'`); // prettier-ignore
   if (ours !== -1)
-    for (const { id, name } of tcx.ingress.slice(ours + 1))
+    for (const { id, name } of programs.slice(ours + 1))
       tell('TCX_BEHIND', `the program ${name ?? id} on ${link.name} (tcx) does not see what podtap sends to the guest`, "filters: 'last'"); // prettier-ignore
 
   // Not the hash tables of u32.
-  const others = filters.ingress.filter(({ handle = '' }) => !/^[0-9a-f]+:$/.test(handle));
+  const others = filters.ingress.filter((filter) => !/^[0-9a-f]+:$/.test(filter.handle ?? '') && !AHEAD.test(ownName(filter) ?? ''));
   const own = others.findIndex((filter) => ownName(filter) !== undefined);
   for (const [index, filter] of others.entries()) {
     if (ownName(filter) !== undefined) continue;

@@ -4,6 +4,7 @@ import { type Image, type Images } from './images.js';
 import { type existence } from './link.js';
 import { isWithin } from '../wire/prefix.js';
 import type { Route } from '../wire/route.js';
+import { type NftTableValue, changedParts, strangers } from './nft.js';
 import { keys, kindOfKey, linkOfKey } from './resource.js';
 import { devicesOf, isIpv6 } from './route.js';
 import type { State } from './snapshot.js';
@@ -40,9 +41,14 @@ export function reconcile(images: Images, state: State): Reconciled {
       continue;
     }
     if (same(now, image.before) && !(now !== undefined && isTentative(state.resources.get(key)?.read))) continue;
+    if (kindOfKey(key) === 'nft' && now !== undefined && image.before === undefined) {
+      const stays = takeTable(key, image, now, state, leftBehind);
+      if (!same(now, stays)) wants.set(key, stays);
+      continue;
+    }
     if (isOfOurs(key, image, images, state)) continue;
     // It was no port. Now it is another bridge's, whose business its settings as one are: that it is, is told of `master`.
-    if (isOfPort(key) && image.before === undefined) continue;
+    if (isOfPort(key) && (image.before === undefined || images.touched.get(keys.setting(index!, 'master'))?.before === 0)) continue;
     const { src } = (kindOfKey(key) === 'route' ? (image.before ?? {}) : {}) as { src?: string };
     if (src !== undefined && sources.has(src)) {
       leftBehind.push(`${describe(key, state)} is ${told(now)}, and cannot have its source address ${src} again, which is gone with its interface`); // prettier-ignore
@@ -59,6 +65,17 @@ export function reconcile(images: Images, state: State): Reconciled {
     for (const key of state.resources.keys())
       if (key.startsWith(prefix) && !known.includes(key) && !images.touched.has(key)) wants.set(key, undefined);
   return { wants, made, leftBehind };
+}
+
+/** A table that podtap made goes, whatever has become of it: it bears podtap's name, and would hold up the pod's traffic. What others have done to it is told, and what they have put into it stays. */
+function takeTable(key: string, { after }: Image, value: Value, state: State, leftBehind: string[]): Value {
+  const now = value as unknown as NftTableValue;
+  const table = describe(key, state);
+  const [left] = after === 'any' ? [] : after;
+  const changes = left === undefined ? [] : changedParts(Number(key.split('/')[1]), left as unknown as NftTableValue, now, state.links);
+  if (changes.length > 0) leftBehind.push(`${table} was changed by somebody and is taken away: ${changes.join(', ')}`);
+  if (now.others.length > 0) leftBehind.push(`${table} stays, with what somebody else has put into it: ${now.others.join(', ')}`);
+  return strangers(now);
 }
 
 /** Addresses of interfaces that are gone, which are nowhere else: the kernel lets no route come from them. */
@@ -146,6 +163,8 @@ export function describe(key: string, state: State): string {
       const [, table, address, length, metric] = head.split('/');
       return `route ${address}/${length} table ${table} metric ${metric} ${devices(way)}`.trimEnd();
     }
+    case 'nft':
+      return `the nftables table netdev podtap_${rest[0]}`;
     case 'rule':
       return `rule ${rest[0]} ${rest[1]?.split('|')[0] ?? ''}`;
     case 'sysctl':

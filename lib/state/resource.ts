@@ -6,7 +6,20 @@ import type { Value } from './value.js';
 export type { Value } from './value.js';
 
 export type ResourceKind =
-  'link' | 'setting' | 'address' | 'route' | 'rule' | 'neighbor' | 'proxy' | 'fdb' | 'qdisc' | 'filter' | 'tcx' | 'sysctl';
+  | 'link'
+  | 'setting'
+  | 'address'
+  | 'route'
+  | 'rule'
+  | 'neighbor'
+  | 'proxy'
+  | 'fdb'
+  | 'qdisc'
+  | 'filter'
+  | 'tcx'
+  | 'localhost'
+  | 'nft'
+  | 'sysctl';
 
 export interface Resource {
   readonly kind: ResourceKind;
@@ -27,7 +40,7 @@ export function kindOfKey(key: string): ResourceKind {
 
 /** The interface in a key of those kinds that hang on one. */
 export function linkOfKey(key: string): number | undefined {
-  const match = /^(?:link|setting|address|neighbor|proxy|fdb|qdisc|filter|tcx)\/(\d+)/.exec(key);
+  const match = /^(?:link|setting|address|neighbor|proxy|fdb|qdisc|filter|tcx|localhost)\/(\d+)/.exec(key);
   return match === null ? undefined : Number(match[1]);
 }
 
@@ -44,6 +57,10 @@ export const keys = {
   filter: (ifindex: number) => `filter/${ifindex}/`,
   /** Programs by their name: without the id at the end, any of that name. */
   tcx: (ifindex: number, direction: string, name: string, id?: number) => `tcx/${ifindex}/${direction}/${name}/${id ?? ''}`,
+  /** What the guests of a plumbing reach of the pod's localhost: by the pod's interface. */
+  localhost: (ifindex: number) => `localhost/${ifindex}`,
+  /** podtap's own table of nftables, by the pod's interface, whose index outlives it in the table's name. */
+  nft: (ifindex: number) => `nft/${ifindex}`,
   rule: (family: string) => `rule/${family}/`,
   sysctl: (key: string) => `sysctl/${key}`,
 };

@@ -15,7 +15,9 @@ import { addressResource } from './address.js';
 import { existence, settingOf } from './link.js';
 import { fdbResource, neighborResource, proxyResource } from './neighbor.js';
 import { type Resource, type ResourceKind, type Value, keys } from './resource.js';
+import { nftResources } from './nft.js';
 import { routeResource } from './route.js';
+import { localhostResources } from './localhost.js';
 import { ruleResource } from './rule.js';
 import { filterResource, isHook, qdiscResource } from './tc.js';
 import { tcxResources } from './tcx.js';
@@ -66,10 +68,14 @@ export class State {
   }
 }
 
+/** What is not asked for by one dump of rtnetlink. */
+type Elsewhere = 'filter' | 'tcx' | 'localhost' | 'nft';
+const elsewhere: ReadonlySet<Part> = new Set<Elsewhere>(['filter', 'tcx', 'localhost', 'nft']);
+
 type Decode = (from: Bytes, message: Message, now: number) => Resource | undefined;
 
 /** What each part asks, and what it makes of the answers. */
-const parts: Readonly<Record<Exclude<Part, 'filter' | 'tcx'>, { readonly requests: () => readonly Uint8Array[]; readonly decode: Decode }>> = {
+const parts: Readonly<Record<Exclude<Part, Elsewhere>, { readonly requests: () => readonly Uint8Array[]; readonly decode: Decode }>> = {
   address: { requests: () => [encodeAddressDump(NLM_F_DUMP, AF_UNSPEC, 0)], decode: (from, message, now) => addressResource(decodeAddress(from, message), now) },
   route: { requests: () => [AF_INET, AF_INET6].map((family) => encodeRouteDump(NLM_F_DUMP, family)), decode: (from, message, now) => routeResource(decodeRoute(from, message), now) },
   rule: { requests: () => [AF_INET, AF_INET6].map((family) => encodeRuleDump(NLM_F_DUMP, family)), decode: (from, message) => ruleResource(decodeRule(from, message)) },
@@ -88,12 +94,12 @@ export function monotonic(): number {
 export class Reading {
   readonly requests: readonly Uint8Array[];
   readonly #wanted: ReadonlySet<Part>;
-  readonly #asked: readonly Exclude<Part, 'filter' | 'tcx'>[];
+  readonly #asked: readonly Exclude<Part, Elsewhere>[];
 
   constructor(wanted: ReadonlySet<Part>) {
     const all = wanted.has('filter') ? new Set([...wanted, 'qdisc' as const]) : wanted;
     const tables = [...all]
-      .filter((part) => part !== 'filter' && part !== 'tcx')
+      .filter((part): part is Exclude<Part, Elsewhere> => !elsewhere.has(part))
       .map((part) => ({ part, requests: parts[part].requests() }));
     this.#wanted = wanted;
     this.#asked = tables.flatMap(({ part, requests }) => requests.map(() => part));
@@ -142,6 +148,8 @@ export async function snapshot(
       decodeAll(answer, (from, message) => filterResource(decodeFilter(from, message)), state.time, also);
   }
   if (wanted.has('tcx')) for (const { ifindex } of state.links.values()) also.push(...(await tcxResources(scope, ifindex)));
+  if (wanted.has('localhost')) also.push(...(await localhostResources(scope, state)));
+  if (wanted.has('nft')) also.push(...(await nftResources(scope)));
   for (const key of sysctls([...state.links.values()])) {
     const value = await readSysctl(scope, key).catch(absent);
     if (value !== undefined) also.push({ kind: 'sysctl', key: keys.sysctl(key), value });

@@ -10,19 +10,20 @@ export interface TcxProgram {
   readonly id: number;
 }
 
-/** Programs on what comes in by an interface. None where the kernel has no tcx. @throws PodtapError EPERM: in a user namespace nobody may ask */
+/** Programs on what comes in by an interface, and on what goes out. None where the kernel has no tcx. @throws PodtapError EPERM: in a user namespace nobody may ask */
 export async function tcxResources(scope: Scope, ifindex: number): Promise<readonly Resource[]> {
-  const direction = 'ingress';
-  const { programs } = await queryTcx(scope, { ifindex, direction }).catch((error: unknown) => {
-    if (error instanceof UnsupportedError) return { programs: [] };
-    throw error;
-  });
   const found: Resource[] = [];
-  for (const { id } of programs) {
-    await using program = await openProgram(id);
-    const { name } = await program.info();
-    const value = { direction, name, id };
-    found.push({ kind: 'tcx', key: keys.tcx(ifindex, direction, name, id), link: ifindex, value });
+  for (const direction of ['ingress', 'egress'] as const) {
+    const { programs } = await queryTcx(scope, { ifindex, direction }).catch((error: unknown) => {
+      if (error instanceof UnsupportedError) return { programs: [] };
+      throw error;
+    });
+    for (const { id } of programs) {
+      await using program = await openProgram(id);
+      const { name } = await program.info();
+      const value = { direction, name, id };
+      found.push({ kind: 'tcx', key: keys.tcx(ifindex, direction, name, id), link: ifindex, value });
+    }
   }
   return found;
 }

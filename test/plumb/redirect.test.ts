@@ -60,7 +60,11 @@ await t.test('frames cross both ways, and the pod sees none of them', { skip }, 
 await t.test('another MAC is the interface’s too', { skip }, async (t) => {
   const { node, pod, journal } = await podOf(t);
   const before = await dump(pod);
+  for (const address of ['10.1.0.2', 'fd00:1::2']) t.equal(await until(() => answers(node, address)), true);
+  const known = (): string[] => ip<{ dst: string; lladdr: string }>(node, 'neigh show dev vn').filter(({ dst }) => ['10.1.0.2', 'fd00:1::2'].includes(dst)).map(({ lladdr }) => lladdr); // prettier-ignore
+  t.same(known(), [POD.mac, POD.mac]);
   const net = await plumb(pod, { journal, guestMac: '02:00:00:00:00:77' });
+  t.equal(await until(() => known().every((mac) => mac === '02:00:00:00:00:77')), true, 'neighbours are told before the guest says anything'); // prettier-ignore
   t.equal(net.guest.mac, '02:00:00:00:00:77');
   t.equal(ip(pod, 'link show dev eth0')[0]!.address, '02:00:00:00:00:77');
   {
@@ -82,7 +86,7 @@ for (const [hook, parent] of [
       const before = await dump(pod);
       const net = await plumb(pod, { journal, filters });
       const order = (await listFilters(pod, 'eth0', 'ingress')).filter(({ handle = '' }) => /::|^0x/.test(handle)).map(({ priority }) => priority); // prettier-ignore
-      t.strictSame(order, filters === 'first' ? [1, 10, 49152] : [10, 49152, 65535]);
+      t.strictSame(order, filters === 'first' ? [9, 10, 49152] : [10, 49152, 65535]);
       t.equal((await net.verify({ traffic: true })).ok, true);
       {
         await using _ = await runGuest(net.tap, net.guest);

@@ -147,6 +147,8 @@ await t.test('what a bridge knows of its port goes with it', { skip: requires('b
   inside(netns, 'bridge link set dev eth1 learning off flood off hairpin on isolated on');
   inside(netns, 'bridge fdb add 02:00:00:00:00:98 dev eth1 master static');
   await undone(t, netns, (tx) => setLink(tx, 'eth1', { master: null }));
+  await createVeth(netns, 'eth2', { peer: { name: 'eth3' } });
+  await undone(t, netns, async (tx) => (await setLink(tx, 'eth2', { master: 'br0' }), await setLink(tx, 'eth2', { master: null })));
 });
 
 await t.test('a rule that forbids now what it did not when a route was made', async (t) => {

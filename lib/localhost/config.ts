@@ -1,0 +1,1 @@
+export type { ConfigGuest, ConfigService, LocalhostConfig, PortRange } from '../wire/localhost.js';
