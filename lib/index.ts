@@ -10,7 +10,7 @@ export {
   UnsupportedError,
 } from './errors.js';
 export type { LinkRef } from './check.js';
-export type { GuestAddress, GuestNeighbor, GuestNetwork, GuestNexthop, GuestNote, GuestRoute } from './guest/network.js';
+export type { GuestAddress, GuestNeighbor, GuestNetwork, GuestNexthop, GuestNote, GuestRoute, GuestSubstitution } from './guest/network.js';
 export { Macvtap } from './kernel/macvtap.js';
 export { Netns, type NetnsRef } from './kernel/netns.js';
 export { type BpfInstruction, type PacketOptions, PacketSocket } from './kernel/packet.js';
@@ -52,7 +52,13 @@ export { addFilter, addQdisc, deleteFilter, deleteQdisc, listFilters, listQdiscs
 export { type TapOptions, createTap, openTap } from './primitive/tap.js';
 export { type KernelEvent, type WatchOptions, watch } from './primitive/watch.js';
 export type { PlumbingEvent } from './plumb/events.js';
+export type { MaintainOptions } from './plumb/maintain.js';
 export { type InspectedPlumbing, type Inspection, inspect } from './plumb/inspect.js';
+export { exposeLocalhost } from './plumb/expose.js';
+export type { AddGuestOptions, PlumbedGuest } from './plumb/guests.js';
+export type { ExposedLocalhost, ExposedService } from './plumb/localhost.js';
+export type { PlumbingStats } from './plumb/stats.js';
+export type { LocalhostOptions } from './localhost/asked.js';
 export type { Picked } from './plumb/auto.js';
 export type { Mode, PlumbOptions, Vmm } from './plumb/options.js';
 export { type Plan, planPlumbing, plumb } from './plumb/plumb.js';

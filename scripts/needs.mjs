@@ -44,6 +44,9 @@ export const needs = {
       package: 'dracut-network',
       present: () => existsSync('/usr/lib/dracut/modules.d/40network/net-lib.sh'),
     },
+    // The engine, its client, containerd and runc; with its rules by iptables.
+    program('dockerd', 'docker.io'),
+    program('iptables', 'iptables'),
     program('netplan', 'netplan.io'),
     program('cloud-init', 'cloud-init'),
   ],

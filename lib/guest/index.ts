@@ -15,6 +15,7 @@ export {
   type GuestNetwork,
   type GuestNexthop,
   type GuestNote,
+  type GuestSubstitution,
   type GuestRoute,
   defineGuest,
 } from './network.js';

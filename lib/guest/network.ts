@@ -91,6 +91,18 @@ export interface GuestNetwork {
   readonly hostname?: string;
   /** What the pod has and the guest is not told, and why. */
   readonly notes?: readonly GuestNote[];
+  /** By `gateway: 'substitute'` of plumb. */
+  readonly substituted?: GuestSubstitution;
+}
+
+/** What a guest is told that is not so in the pod: a prefix with a gateway in it, for which ARP is answered with the real next hop's MAC. */
+export interface GuestSubstitution {
+  /** CIDR, both. */
+  readonly address: { readonly is: string; readonly instead: string };
+  /** `instead` is absent where the pod has no gateway. */
+  readonly gateway: { readonly is: string; readonly instead?: string };
+  /** Addresses that the guest may not reach because of it. */
+  readonly unreachable: readonly string[];
 }
 
 const lifetime = optional(u32);
@@ -120,6 +132,13 @@ const schema = options({
   dns: optional(options({ servers: optional(array(ip)), search: optional(array(searchDomain)) })),
   hostname: optional(hostname),
   notes: optional(array(options({ field: text, reason: text }))),
+  substituted: optional(
+    options({
+      address: options({ is: fullCidr, instead: fullCidr }),
+      gateway: options({ is: ip, instead: optional(ip) }),
+      unreachable: array(ip),
+    }),
+  ),
 });
 
 /**
@@ -150,7 +169,7 @@ export function complete(guest: unknown, where: string): GuestNetwork {
   }));
   const routes = (given.routes ?? []).map((route) => canonicalRoute(route, addresses));
   const gateway = reconcile(given.gateway ?? {}, routes, addresses, where);
-  const { hostname, notes } = given;
+  const { hostname, notes, substituted } = given;
   return {
     mac: given.mac === undefined ? macFor(addresses, where) : canonicalMac(given.mac),
     mtu: given.mtu ?? 1500,
@@ -167,6 +186,7 @@ export function complete(guest: unknown, where: string): GuestNetwork {
     dns: { servers: (given.dns?.servers ?? []).map(canonicalIp), search: given.dns?.search ?? [] },
     ...defined('hostname', hostname),
     ...(notes !== undefined && notes.length > 0 && { notes }),
+    ...defined('substituted', substituted),
   };
 }
 

@@ -13,6 +13,8 @@ import { localhost } from './programs/localhost.js';
 
 export type LocalhostStatistics = Readonly<Record<(typeof localhostCounters)[number], Counter>>;
 
+const MOST_ATTEMPTS = 10;
+
 /** The loopback of every namespace. */
 const LOOPBACK = 1;
 
@@ -60,8 +62,15 @@ export class Localhost implements AsyncDisposable {
 
   /** What they were told. undefined: nothing yet. */
   async configuration(): Promise<LocalhostConfig | undefined> {
-    const [value] = await this.#map('told').get([indexKey(0)]);
-    return value === undefined ? undefined : decodeTold(value);
+    for (let attempt = 0; ; attempt++) {
+      const [value] = await this.#map('told').get([indexKey(0)]);
+      try {
+        return value === undefined ? undefined : decodeTold(value);
+      } catch (error) {
+        // The kernel does not write it at a stroke: somebody is about to.
+        if (!(error instanceof SyntaxError) || attempt === MOST_ATTEMPTS) throw error;
+      }
+    }
   }
 
   async statistics(): Promise<LocalhostStatistics> {
@@ -92,15 +101,16 @@ export class Localhost implements AsyncDisposable {
   /** What is right stays as it is, so that nothing is missing meanwhile. */
   async #fill(name: string, contents: Contents): Promise<void> {
     const map = this.#map(name);
-    const wanted = new Map(contents.map(([key, value]) => [String(key), value]));
-    const there = await map.entries();
-    const same = (a: Uint8Array, b: Uint8Array | undefined): boolean => b !== undefined && String(a) === String(b);
-    const old = new Map(there.map(([key, value]) => [String(key), value]));
-    const gone = there.filter(([key]) => !wanted.has(String(key)));
-    await map.set(contents.filter(([key, value]) => !same(value, old.get(String(key)))));
-    // Of an array nothing can be deleted.
-    if (name === 'owners') await map.set(gone.filter(([, value]) => !same(value, eightNobodies)).map(([key]) => [key, eightNobodies]));
-    else await map.delete(gone.map(([key]) => key));
+    // Of an array nothing can be deleted: zeros are nothing.
+    const isArray = name === 'owners';
+    const all = await map.entries();
+    const there = isArray ? all.filter(([, value]) => value.some((byte) => byte !== 0)) : all;
+    const wanted = new Set(contents.map(([key]) => String(key)));
+    const old = new Map(there.map(([key, value]) => [String(key), String(value)]));
+    await map.set(contents.filter(([key, value]) => old.get(String(key)) !== String(value)));
+    const gone = there.map(([key]) => key).filter((key) => !wanted.has(String(key)));
+    if (isArray) await map.set(gone.map((key) => [key, eightNobodies]));
+    else await map.delete(gone);
   }
 
   async #forget(slots: ReadonlySet<number>): Promise<void> {

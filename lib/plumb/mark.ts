@@ -21,3 +21,9 @@ export function parseMark(alias: string | undefined): Mark | undefined {
   const [, mode = '', link = '', mac, label] = match;
   return { mode, link, ...(mac !== undefined && { mac }), ...(label !== undefined && { label }) };
 }
+
+/** Of a further guest's TAP: 'podtap guest eth0 02:00:00:bb:bb:b1 web'. */
+export function guestMark({ link, mac, name }: { readonly link: string; readonly mac: string; readonly name: string }): string {
+  return markOf({ mode: GUEST, link, mac, label: name });
+}
+export const GUEST = 'guest';

@@ -1,14 +1,15 @@
 // snapshot -> plan -> apply -> verify: the whole job, or nothing.
-import { randomBytes } from '../random.js';
 import { readFile } from 'node:fs/promises';
 import { inspect } from 'node:util';
-import { PlumbError, PodtapError, UnsupportedError, invalidArgument } from '../errors.js';
+import { PlumbError, PodtapError, invalidArgument } from '../errors.js';
 import { guestOf } from '../guest/interface.js';
 import type { GuestNetwork } from '../guest/network.js';
+import { substituted } from '../localhost/gateway.js';
 import { parseResolvConf } from '../guest/resolv.js';
+import { announce } from '../kernel/announce.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
-import { Tap, placeIn } from '../kernel/tap.js';
+import { type HeldQueues, closeTun } from '../kernel/tap.js';
 import { seated, turn } from '../kernel/turn.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { localMac } from '../primitive/mac.js';
@@ -26,21 +27,24 @@ import { type Link, RTM_SETLINK, encodeLink } from '../wire/link.js';
 import { NLM_F_ACK } from '../wire/message.js';
 import type { Route } from '../wire/route.js';
 import type { Rule } from '../wire/rule.js';
-import { formatMac } from '../wire/text.js';
 import { type Ability, can as has } from './ability.js';
 import { pickMode } from './auto.js';
-import { type Planned, freeName } from './datapath.js';
-import { type Wiring, datapathOf, faultParts, faultsOf } from './datapaths.js';
+import type { Planned } from './datapath.js';
+import { type Wiring, datapathOf, faultParts, faultsOf, guardParts, isMode } from './datapaths.js';
 import { plumbError } from './failure.js';
 import { addressesOf, pickLink } from './link.js';
-import { markOf } from './mark.js';
+import { markOf, parseMark } from './mark.js';
 import { type Asked, type PlumbOptions, type Settings, settingsOf } from './options.js';
-import { Plumbing, busyTap } from './plumbing.js';
+import { hasMoved, localhostStep } from './carry.js';
+import { backendFor, checkAlone, localhostFaults, localhostState, lookAt, planLocalhost } from './localhost.js';
+import { type NextHop, nextHop } from './next-hop.js';
+import { Plumbing, steps } from './plumbing.js';
 import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
+import { freshTapMac, tapName } from './tap.js';
 
 /** What is read before anything is changed. */
-function partsFor({ mode }: Asked): ReadonlySet<Part> {
-  return new Set<Part>(['address', 'route', 'rule', 'neighbor', 'proxy', ...datapathOf(mode).parts]);
+function partsFor({ mode, antiSpoof }: Asked): ReadonlySet<Part> {
+  return new Set<Part>(['address', 'route', 'rule', 'neighbor', 'proxy', ...datapathOf(mode).parts, ...(antiSpoof ? guardParts : [])]);
 }
 
 /**
@@ -54,7 +58,7 @@ function partsFor({ mode }: Asked): ReadonlySet<Part> {
  *
  * Mode 'redirect' (the default): what comes in by the interface leaves by the TAP and the other way round, by a filter on each that
  * redirects. The interface keeps all that it has; the pod's processes get nothing from outside meanwhile. If the TAP goes away, the
- * filter on the interface eats what comes in: `events` tells 'broken', and `repair` takes it away.
+ * filter on the interface eats what comes in: `maintain` gives the pod its network back then, or `repair` and `undo` by hand.
  *
  * Mode 'bridge': interface and TAP are the two ports of a bridge. The interface loses its addresses and gets another MAC; it stays up.
  * `planPlumbing` prints the commands of ip(8) and bridge(8) that do the same.
@@ -114,6 +118,8 @@ function script(operations: readonly Operation[], state: State): string {
 
 interface Applied {
   readonly record: PlumbRecord;
+  /** Of a TAP that lives only as long as it is held. */
+  readonly held: HeldQueues;
   readonly after: State;
 }
 
@@ -139,9 +145,21 @@ async function plumbAlone(netns: Netns, settings: Settings, resolv: string | und
       if (applied !== undefined) images = await first.finish(applied.after, recordValue(applied.record));
     },
   );
-  if (found !== undefined) return found;
+  if (found !== undefined) return followed(found, signal);
   const entry = member!.entry;
-  return new Plumbing(netns, applied!.record, entry === undefined ? { images: images! } : { journal: journal!, entry }, true);
+  return new Plumbing(netns, applied!.record, entry === undefined ? { images: images! } : { journal: journal!, entry }, true, {
+    held: applied!.held,
+  });
+}
+
+/** What Docker has changed since is followed. */
+async function followed(plumbing: Plumbing, signal: AbortSignal | undefined): Promise<Plumbing> {
+  if (plumbing.localhost !== undefined)
+    await plumbing[steps](
+      async (netns, record) => ((await hasMoved(netns, record)) ? localhostStep(netns, record, {}) : undefined),
+      signal,
+    );
+  return plumbing;
 }
 
 /** As a part of a transaction: it stays when that one is over, with an entry of its own. */
@@ -152,11 +170,12 @@ async function plumbIn(tx: Transaction, settings: Settings, resolv: string | und
       const entered = await inner[enters]();
       const found = await existing(entered.member, settings);
       if (found !== undefined) return found;
-      const { record, after } = await seated(() => apply(inner, settings, resolv));
+      const { record, after, held } = await seated(() => apply(inner, settings, resolv));
       const { images, entry } = await entered.member.keep(entered.images, after, settings.asked.label, recordValue(record));
-      if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true);
+      const whose = { held, outer: tx };
+      if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true, whose);
       entered.keeps(entry);
-      return new Plumbing(tx.netns, record, { journal: entered.member.journal!, entry }, true);
+      return new Plumbing(tx.netns, record, { journal: entered.member.journal!, entry }, true, whose);
     },
     settings.signal === undefined ? {} : { signal: settings.signal },
   );
@@ -178,7 +197,8 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const asked = await decided(tx, settings);
   const state = await snapshot(tx, partsFor(asked));
   const { link, tap, guestMac, mtu, operations, wiring: wiringOf } = await plan(tx.netns, state, asked);
-  const partsAfter = new Set(datapathOf(asked.mode).partsAfter);
+  const resolved = await nextHop(tx.netns, state, link, asked);
+  const partsAfter = new Set([...datapathOf(asked.mode).partsAfter, ...(asked.antiSpoof ? guardParts : [])]);
   let told: { readonly guest: GuestNetwork } | { readonly error: unknown } | undefined;
   const meanwhile = (): void => {
     try {
@@ -199,7 +219,47 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
-  return { record: { wiring, guest: told.guest, asked }, after };
+  // Neighbours know the addresses by another MAC, and would until the guest says something.
+  if (guestMac !== link.mac) {
+    const addresses = addressesOf(state, link.ifindex).map(({ address }) => address.replace(/\/.*/, ''));
+    await announce(tx.netns, link.ifindex, guestMac, addresses).catch(() => undefined);
+  }
+  const held = performed.outcomes.flatMap(({ tun }) => tun?.queues ?? []);
+  try {
+    return { ...(await withLocalhost(tx, { record: { wiring, guest: told.guest, asked }, after }, resolved, settings)), held };
+  } catch (error) {
+    await closeTun({ queues: held });
+    throw error;
+  }
+}
+
+/** In the same transaction: what was asked for of the pod's localhost, and a gateway that is another one. */
+async function withLocalhost(
+  tx: Transaction,
+  applied: Omit<Applied, 'held'>,
+  next: NextHop | undefined,
+  { signal }: Settings,
+): Promise<Omit<Applied, 'held'>> {
+  const { asked } = applied.record;
+  const substitute = next?.substitute;
+  if (asked.localhost === undefined && substitute === undefined) return applied;
+  const { netns } = tx;
+  const chosen = await backendFor(asked.localhost?.backend, applied.record.wiring);
+  const state = await localhostState(netns, chosen.backend);
+  checkAlone(state, applied.record);
+  const record = substitute === undefined ? applied.record : { ...applied.record, guest: substituted(applied.record.guest, substitute) };
+  const change = {
+    asked: asked.localhost ?? { services: [] },
+    ...(substitute !== undefined && { gateway: { address: substitute.gateway, mac: next?.mac } }),
+  };
+  const { operations, record: changed } = await planLocalhost(netns, state, record, chosen, change);
+  await tx[applies](operations, { signal, state });
+  const parts = [...datapathOf(asked.mode).partsAfter, ...(asked.antiSpoof ? guardParts : []), ...datapathOf(asked.mode).faultParts];
+  const after = await lookAt(netns, changed, parts, operations);
+  const [fault] = localhostFaults(changed, after);
+  if (fault !== undefined)
+    throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
+  return { record: changed, after };
 }
 
 /** With the mode that fits, where none was asked for. */
@@ -218,9 +278,9 @@ interface Planning extends Planned<Wiring> {
 
 async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning> {
   const datapath = datapathOf(asked.mode);
+  if (asked.link !== undefined) refuseMarked(state, state.link(asked.link));
   const link = pickLink(state, asked.link, datapath.refusal);
-  if (asked.antiSpoof && asked.mode !== 'ebpf')
-    throw new UnsupportedError(`plumb: 'antiSpoof' is checked by the program of mode 'ebpf' only: filters of mode '${asked.mode}' would let what they do not know up into the pod`, { feature: `antiSpoof in mode ${asked.mode}` }); // prettier-ignore
+  refuseMarked(state, link);
   const tap = await tapName(netns, state, asked.tap.name, datapath.tapPrefix ?? 'tap');
   const taken = asked.tap.ifindex === undefined ? undefined : state.links.get(asked.tap.ifindex);
   if (taken !== undefined) throw new PlumbError(`the index ${taken.ifindex} is that of '${taken.name}' already; choose another one`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
@@ -229,27 +289,21 @@ async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning>
     throw invalidArgument('ERR_INVALID_ARG_VALUE', `plumb: 'tap.mtu' must be at most that of '${link.name}', ${link.mtu}: longer frames would be dropped there without a word; received ${mtu}`); // prettier-ignore
   const guestMac = asked.guestMac === 'clone' ? link.mac : asked.guestMac === 'random' ? localMac() : asked.guestMac;
   const mark = markOf({ mode: asked.mode, link: link.name, mac: guestMac, ...(asked.label !== undefined && { label: asked.label }) });
-  const fresh = { macs: [localMac(), localMac()] as const, tapMac: tapMac() };
+  const fresh = { macs: [localMac(), localMac()] as const, tapMac: freshTapMac() };
   const addresses = addressesOf(state, link.ifindex);
   const can = new Set<Ability>();
   for (const ability of datapath.abilities ?? []) if (await has(ability)) can.add(ability);
   return { link, tap, guestMac, mtu, ...datapath.plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, can, fresh }) };
 }
 
-async function tapName(netns: Netns, state: State, wanted: string | undefined, prefix: string): Promise<string> {
-  if (wanted === undefined) return freeName(state, prefix);
-  const there = state.link(wanted);
-  if (there === undefined) return wanted;
-  const { name, ifindex, mac, mtu, kind } = there;
-  const tap = new Tap(placeIn(netns), { ifindex, mac, mtu }, { name, queues: 1, vnetHdr: false, offload: {} }, []);
-  throw busyTap(name, kind === 'tun' ? await tap.holders() : []);
-}
-
-/** Locally administered, and of all such MACs the highest: a bridge takes the lowest of its ports'. */
-function tapMac(): string {
-  const bytes = randomBytes(6);
-  bytes[0] = 0xfe;
-  return formatMac(bytes, 0, 6);
+/** @throws PlumbError ERR_PLUMB_CONFLICT: it is plumbed, in whatever mode, and this journal does not know it */
+function refuseMarked(state: State, link: Link | undefined): void {
+  for (const { name, kind, alias } of link === undefined ? [] : state.links.values()) {
+    const mark = parseMark(alias);
+    if (mark === undefined || mark.link !== link!.name || !isMode(mark.mode) || (kind !== 'tun' && kind !== 'macvtap')) continue;
+    const label = mark.label === undefined ? '' : `, with the label '${mark.label}'`;
+    throw new PlumbError(`'${link!.name}' is plumbed already, by ${mark.mode} to '${name}'${label}, and this journal does not know it; undo it with the journal that does, or if that is lost, delete '${name}' (inspect() tells what else is left)`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
+  }
 }
 
 // ------------------------------------------------------------------ what the guest is told
@@ -310,6 +364,9 @@ async function existing(member: Member, settings: Settings): Promise<Plumbing | 
   const undone = new Set<string>();
   for (const entry of inOrder) {
     const { main, kept } = recordOf(entry);
+    const { joins } = recordOf(entry);
+    // A step that was interrupted goes with what it joins, where that goes.
+    if (joins !== undefined && entries.some((one) => one.id === joins && standing(one) === 'unfinished')) continue;
     if (entry.id === member.entry?.id || main === (member.entry?.id ?? '') || undone.has(main ?? '')) continue;
     const how = standing(entry);
     const record = plumbRecord(kept);
@@ -338,7 +395,7 @@ function isMeant({ wiring, asked: then }: PlumbRecord, { link, label }: Asked): 
 }
 
 /** What was left to podtap then or is now makes no difference. */
-function differencesOf({ wiring, asked: then }: PlumbRecord, { asked: now, auto }: Settings): string[] {
+function differencesOf({ wiring, asked: then, localhost }: PlumbRecord, { asked: now, auto }: Settings): string[] {
   const differences: string[] = [];
   const look = (name: string, was: unknown, is: unknown): void => {
     if (is !== undefined && inspect(was) !== inspect(is)) differences.push(`${name} was ${inspect(was)}, and now is ${inspect(is)}`);
@@ -346,6 +403,8 @@ function differencesOf({ wiring, asked: then }: PlumbRecord, { asked: now, auto 
   if (!auto) look('mode', then.mode, now.mode);
   for (const name of ['guestMac', 'antiSpoof', 'label', 'resolvConf', 'hostname', 'filters', 'macvtap'] as const)
     look(name, then[name], now[name]);
+  if (now.localhost !== undefined) look('localhost', localhost?.asked, { ...localhost?.asked, ...now.localhost });
+  if (now.gateway !== undefined) look('gateway', then.gateway ?? 'keep', now.gateway);
   look('tap.name', wiring.tap.name, now.tap.name);
   for (const name of ['attach', 'persist', 'queues', 'vnetHdr', 'offload', 'owner', 'group', 'mac', 'mtu', 'ifindex'] as const) look(`tap.${name}`, then.tap[name], now.tap[name]); // prettier-ignore
   return differences;

@@ -1,29 +1,34 @@
 // A plumbing that is there: what the guest is told, its TAP, and getting rid of it again.
-import { abortSignal, boolean, check, optional, options } from '../check.js';
-import { PlumbError, PodtapError, TransactionError } from '../errors.js';
+import { abortSignal, boolean, check, optional, options, text } from '../check.js';
+import { PodtapError, TransactionError } from '../errors.js';
 import type { GuestNetwork } from '../guest/network.js';
 import { readHooks } from '../kernel/hooks.js';
 import { locate } from '../kernel/locate.js';
 import { type Netns, share } from '../kernel/netns.js';
 import type { Macvtap } from '../kernel/macvtap.js';
-import type { Tap, TapHolder } from '../kernel/tap.js';
+import type { HeldQueues, Tap, TapPlace } from '../kernel/tap.js';
 import type { Picked } from './auto.js';
 import { deviceOf } from './device.js';
 import type { Problem } from '../primitive/host.js';
 import type { Images } from '../state/images.js';
-import { snapshot } from '../state/snapshot.js';
-import type { Entry, Journal } from '../transaction/journal.js';
 import { acquireHere, namespaceLock } from '../transaction/lock.js';
 import { type UndoReport, undoEntry } from '../transaction/recover.js';
+import type { Transaction } from '../transaction/transaction.js';
 import { undo } from '../transaction/undo.js';
 import { type PlumbingEvent, eventsOf } from './events.js';
 import { plumbError } from './failure.js';
-import type { PlumbRecord, Undoing } from './record.js';
+import type { GuestRecord, PlumbRecord, Undoing } from './record.js';
 import { warningsOf } from './warnings.js';
+import { type MaintainOptions, maintain } from './maintain.js';
 import { repairWiring } from './repair.js';
 import { type Crossing, traffic } from './traffic.js';
 import { problemOf } from './datapath.js';
 import { type DatapathMode, faultParts, faultsOf } from './datapaths.js';
+import { mendStep } from './carry.js';
+import { type AddGuestOptions, FIRST_GUEST, type PlumbedGuest, addGuestStep, removeGuestStep, wantedGuest } from './guests.js';
+import { type ExposedLocalhost, dockerNow, exposed, localhostFaults, lookAt, shortcomings } from './localhost.js';
+import { type PlumbingStats, statsOf } from './stats.js';
+import { type Step, type Stepped, takeStep } from './step.js';
 
 export interface Verification {
   readonly ok: boolean;
@@ -34,6 +39,9 @@ export interface Verification {
   /** What of others sits on the pod's interface, and what it means; it is no fault. Absent where nothing does. */
   readonly warnings?: readonly Problem[];
 }
+
+/** How `exposeLocalhost` and its kin change a plumbing. */
+export const steps = Symbol('podtap.steps');
 
 const verifyOptions = options({ traffic: optional(boolean), signal: optional(abortSignal) });
 
@@ -49,24 +57,35 @@ export class Plumbing implements AsyncDisposable {
   readonly picked?: Picked;
   readonly #id: Netns['id'];
   readonly #path: string | undefined;
-  readonly #undoing: Undoing;
+  #undoing: Undoing;
+  readonly #outer: Transaction | undefined;
   #netns: Netns | undefined;
   #record: PlumbRecord;
   #kept = false;
   #undone = false;
   #tap: Tap | Macvtap | undefined;
+  /** Of further guests, by index. */
+  readonly #taps = new Map<number, Tap | Macvtap>();
 
   /** @internal */
-  constructor(netns: Netns, record: PlumbRecord, undoing: Undoing, created: boolean) {
+  constructor(
+    netns: Netns,
+    record: PlumbRecord,
+    undoing: Undoing,
+    created: boolean,
+    { held = [], outer }: { readonly held?: HeldQueues; readonly outer?: Transaction } = {},
+  ) {
     this.#netns = share(netns);
     this.#id = netns.id;
     this.#path = netns.path;
     this.#record = record;
     this.#undoing = undoing;
+    this.#outer = outer;
     this.created = created;
     this.mode = record.wiring.mode;
     if (record.asked.picked !== undefined) this.picked = record.asked.picked;
     if (record.asked.label !== undefined) this.label = record.asked.label;
+    if (held.length > 0) this.#tap = this.#newTap(held);
   }
 
   /** What the guest must be told. */
@@ -84,9 +103,83 @@ export class Plumbing implements AsyncDisposable {
     return this.#tap;
   }
 
-  #newTap(): Tap | Macvtap {
-    const place = { id: this.#id, use: <T>(work: (netns: Netns) => Promise<T>) => this.#with(work) };
-    return deviceOf(place, this.#record.wiring);
+  #newTap(held: HeldQueues = []): Tap | Macvtap {
+    return deviceOf(this.#place, this.#record.wiring, held);
+  }
+
+  get #place(): TapPlace {
+    return { id: this.#id, use: (work) => this.#with(work) };
+  }
+
+  /** What the guests reach of the pod's localhost: see exposeLocalhost. undefined: nothing. */
+  get localhost(): ExposedLocalhost | undefined {
+    return exposed(this.#record);
+  }
+
+  /** All that share the pod's address; the first one is that of `guest` and `tap`, and gets what no other owns. */
+  get guests(): readonly PlumbedGuest[] {
+    const { guests = [], guest } = this.#record;
+    return [
+      { name: FIRST_GUEST, ports: [], guest, tap: this.tap },
+      ...guests.map((one) => ({ name: one.name, ports: one.ports, guest: one.guest, tap: this.#tapOf(one) })),
+    ];
+  }
+
+  #tapOf({ wiring }: GuestRecord): Tap | Macvtap {
+    const known = this.#taps.get(wiring.tap.ifindex);
+    if (known !== undefined && !known.closed) return known;
+    const tap = deviceOf(this.#place, { mode: this.mode, ...wiring });
+    this.#taps.set(wiring.tap.ifindex, tap);
+    return tap;
+  }
+
+  /**
+   * A further guest behind the pod's address, with a TAP of its own, while others run: what comes in for its ports goes to it, and what
+   * it starts comes back to it, also where two use the same source port at once. Guests reach each other's ports at `localhost.localhost`, and what
+   * runs in the pod reaches theirs at 127.0.0.1. All or nothing, and undone with the plumbing. The same one again changes nothing. IPv4 only: IPv6 is the first guest's.
+   * @throws PlumbError ERR_PLUMB_CONFLICT: its name or ports are another's; UnsupportedError: mode 'bridge' or 'macvtap'; TypeError ERR_INVALID_ARG_*
+   * @example const web = await net.addGuest({ name: 'web', vmm: 'firecracker', ports: ['8080/tcp'] })
+   */
+  async addGuest(settings: AddGuestOptions): Promise<PlumbedGuest> {
+    const { signal, ...wanted } = wantedGuest(settings);
+    await this[steps]((netns, record) => addGuestStep(netns, record, wanted), signal);
+    return this.guests.find(({ name }) => name === wanted.name)!;
+  }
+
+  /**
+   * Its ports are nobody's any more, and its TAP is deleted, whoever holds it.
+   * @throws PlumbError ERR_PLUMB_NO_GUEST
+   */
+  async removeGuest(name: string): Promise<void> {
+    check(text, name, 'removeGuest');
+    let gone: number | undefined;
+    await this[steps](async (netns, record) => {
+      const step = await removeGuestStep(netns, record, name);
+      gone = step.gone?.[0]?.ifindex;
+      return step;
+    });
+    if (gone === undefined) return;
+    await this.#taps.get(gone)?.close();
+    this.#taps.delete(gone);
+  }
+
+  /** What passed so far: of the programs, or the table, that carry the pod's localhost and tell guests apart. Empty where there are none. */
+  async stats(): Promise<PlumbingStats> {
+    return this.#with((netns) => statsOf(netns, this.#record));
+  }
+
+  /** @internal A change of it: `plan` is asked with nobody else at work in the namespace. */
+  async [steps](plan: (netns: Netns, record: PlumbRecord) => Promise<Step | undefined>, signal?: AbortSignal): Promise<void> {
+    await this.#with((netns) => this.#step(netns, plan, signal));
+  }
+
+  #step(netns: Netns, plan: (netns: Netns, record: PlumbRecord) => Promise<Step | undefined>, signal?: AbortSignal): Promise<void> {
+    const now = (): Stepped => ({ record: this.#record, undoing: this.#undoing });
+    const commit = ({ record, undoing }: Stepped): void => {
+      this.#record = record;
+      this.#undoing = undoing;
+    };
+    return takeStep(netns, now, { signal, outer: this.#outer }, (record) => plan(netns, record), commit);
   }
 
   /**
@@ -120,24 +213,33 @@ export class Plumbing implements AsyncDisposable {
   async verify(settings: { readonly traffic?: boolean; readonly signal?: AbortSignal } = {}): Promise<Verification> {
     const { traffic: wanted = false, signal } = check(verifyOptions, settings, 'verify');
     return this.#with(async (netns) => {
-      const { wiring } = this.#record;
-      const problems = faultsOf(wiring, await snapshot(netns, faultParts(wiring))).map(problemOf);
+      const record = this.#record;
+      const { wiring } = record;
+      const state = await lookAt(netns, record, faultParts(wiring));
+      const problems = [...faultsOf(wiring, state).map(problemOf), ...localhostFaults(record, state, await dockerNow(netns, record))];
       signal?.throwIfAborted();
       const idle = wanted && problems.length === 0 && (await this.#newTap().holders()).length === 0;
       const [toGuest, fromGuest] = idle ? await traffic(netns, wiring, signal) : (['skipped', 'skipped'] as const);
       for (const [way, crossing] of [['to', toGuest], ['from', fromGuest]] as const) // prettier-ignore
         if (crossing === 'lost') problems.push({ code: 'FRAME_LOST', message: `a frame ${way} the guest was lost on its way between ${wiring.link.name} and ${wiring.tap.name}`, fix: 'look for filters on both: tc filter show, nft list ruleset' }); // prettier-ignore
-      const warnings = await readHooks(netns, wiring.link.ifindex).then((hooks) => warningsOf(hooks, wiring.mode), () => []); // prettier-ignore
+      const hooks = await readHooks(netns, wiring.link.ifindex).then((hooks) => warningsOf(hooks, wiring.mode), () => []); // prettier-ignore
+      const warnings = [...hooks, ...shortcomings(record)];
       return { ok: problems.length === 0, toGuest, fromGuest, problems, ...(warnings.length > 0 && { warnings }) };
     });
   }
 
   /** Mends what `verify` finds, as far as that can be done. @returns the problems that are left */
   async repair(): Promise<readonly Problem[]> {
-    const repaired = await this.#with((netns) => repairWiring(netns, this.#record.wiring, this.#undoing)).catch((error: unknown) => {
-      throw plumbError(error);
+    return this.#with(async (netns) => {
+      const repaired = await repairWiring(netns, this.#record.wiring, this.#undoing).catch((error: unknown) => {
+        throw plumbError(error);
+      });
+      if (this.#record.localhost === undefined) return repaired.map(problemOf);
+      await this.#step(netns, mendStep);
+      const record = this.#record;
+      const left = localhostFaults(record, await lookAt(netns, record, []), await dockerNow(netns, record));
+      return [...repaired.map(problemOf), ...left];
     });
-    return repaired.map(problemOf);
   }
 
   /** What becomes of it, until the signal aborts: see PlumbingEvent. After 'gone' nothing follows. */
@@ -155,9 +257,25 @@ export class Plumbing implements AsyncDisposable {
     }
   }
 
+  /**
+   * Listens to the events, and mends what breaks as `repair` does: filters that somebody takes away, an interface that is set down. When the
+   * TAP is gone (its monitor was killed, and it was not persistent; somebody deleted it), the plumbing is undone. In mode 'redirect' this is
+   * what keeps a dead TAP from taking the pod's network with it; in mode 'ebpf' the kernel does that by itself.
+   *
+   * @returns 'gone': it is undone, or somebody else has undone it; 'aborted': the signal has ended it
+   * @throws PlumbError: something cannot be mended
+   * @example
+   * net.maintain({ signal, onEvent: console.log }).catch(alarm);
+   */
+  async maintain(settings: MaintainOptions = {}): Promise<'aborted' | 'gone'> {
+    return maintain(this, settings);
+  }
+
   toJSON(): object {
     const { label, created, kept, guest } = this;
-    return { ...(label !== undefined && { label }), created, kept, netns: this.#path, ...this.#record.wiring, guest };
+    const { localhost, guests = [] } = this.#record;
+    const others = guests.map(({ name, ports, wiring, guest: network }) => ({ name, ports, ...wiring, guest: network }));
+    return { ...(label !== undefined && { label }), created, kept, netns: this.#path, ...this.#record.wiring, guest, ...(localhost !== undefined && { localhost: this.localhost }), ...(others.length > 0 && { guests: others }) }; // prettier-ignore
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -170,6 +288,8 @@ export class Plumbing implements AsyncDisposable {
     const tap = this.#tap;
     this.#tap = undefined;
     await tap?.close();
+    for (const one of this.#taps.values()) await one.close();
+    this.#taps.clear();
     await this.#park();
   }
 
@@ -207,11 +327,4 @@ export class Plumbing implements AsyncDisposable {
     this.#netns = undefined;
     await netns?.close();
   }
-}
-
-export function busyTap(name: string, holders: readonly TapHolder[]): PlumbError {
-  const who = holders.map(({ pid, command }) => `${command} (${pid})`).join(', ');
-  const code = holders.length > 0 ? 'ERR_PLUMB_TAP_BUSY' : 'ERR_PLUMB_CONFLICT';
-  const said = holders.length > 0 ? `the TAP '${name}' is there already, and held by ${who}` : `there is an interface '${name}' already, and it is none of podtap's`; // prettier-ignore
-  return new PlumbError(`${said}; choose another name, or delete it`, { code, holders, transient: holders.length > 0 });
 }

@@ -3,7 +3,13 @@ import type { Images } from '../state/images.js';
 import type { Entry, Journal } from '../transaction/journal.js';
 import * as v from 'valibot';
 import { defineGuest, type GuestNetwork } from '../guest/network.js';
+import { integer } from '../check.js';
+import type { LocalhostAsked } from '../localhost/asked.js';
+import type { Backend } from '../localhost/backend.js';
+import type { LocalhostConfig } from '../localhost/config.js';
+import { localhostConfig } from '../operation/localhost-config.js';
 import type { Value } from '../state/value.js';
+import { type AnyWiring, wiringEntries } from './datapath.js';
 import type { Asked } from './options.js';
 import { type Wiring, wiringSchema } from './datapaths.js';
 
@@ -11,10 +17,62 @@ export interface PlumbRecord {
   readonly wiring: Wiring;
   readonly guest: GuestNetwork;
   readonly asked: Asked;
+  readonly localhost?: LocalhostRecord;
+  /** Beside the first one. */
+  readonly guests?: readonly GuestRecord[];
 }
 
+/** What the guests reach of the pod's localhost. */
+export interface LocalhostRecord {
+  readonly asked: LocalhostAsked;
+  readonly backend: Backend;
+  readonly hook?: 'tcx' | 'filter';
+  readonly why: string;
+  readonly config: LocalhostConfig;
+  /** Nameservers as the pod has them. */
+  readonly servers: readonly string[];
+}
+
+/** One of several guests that share the pod's address. */
+export interface GuestRecord {
+  readonly name: string;
+  readonly slot: number;
+  readonly ports: readonly string[];
+  readonly wiring: Pick<AnyWiring, 'tap' | 'tapMac' | 'mtu' | 'shape' | 'attach'>;
+  readonly guest: GuestNetwork;
+  /** For a repeated call. */
+  readonly asked: Asked['tap'];
+}
+
+const backendSchema = v.picklist(['ebpf', 'nft']);
 const schema = v.object({
-  plumbing: v.object({ wiring: wiringSchema, guest: v.record(v.string(), v.unknown()), asked: v.record(v.string(), v.unknown()) }),
+  plumbing: v.object({
+    wiring: wiringSchema,
+    guest: v.record(v.string(), v.unknown()),
+    asked: v.record(v.string(), v.unknown()),
+    localhost: v.optional(
+      v.object({
+        asked: v.object({ services: v.array(v.string()), backend: v.optional(backendSchema) }),
+        backend: backendSchema,
+        hook: v.optional(v.picklist(['tcx', 'filter'])),
+        why: v.string(),
+        config: localhostConfig,
+        servers: v.array(v.string()),
+      }),
+    ),
+    guests: v.optional(
+      v.array(
+        v.object({
+          name: v.string(),
+          slot: integer(2, 63),
+          ports: v.array(v.string()),
+          wiring: v.object({ tap: wiringEntries.tap, tapMac: wiringEntries.tapMac, mtu: wiringEntries.mtu, shape: wiringEntries.shape, attach: wiringEntries.attach }), // prettier-ignore
+          guest: v.record(v.string(), v.unknown()),
+          asked: v.record(v.string(), v.unknown()),
+        }),
+      ),
+    ),
+  }),
 });
 
 export function recordValue(record: PlumbRecord): Value {
@@ -25,9 +83,17 @@ export function recordValue(record: PlumbRecord): Value {
 export function plumbRecord(kept: Value): PlumbRecord | undefined {
   const result = v.safeParse(schema, kept);
   if (!result.success) return undefined;
-  const { wiring, guest, asked } = result.output.plumbing;
+  const { wiring, guest, asked, localhost, guests } = result.output.plumbing;
   try {
-    return { wiring, guest: defineGuest(guest as unknown as GuestNetwork), asked: asked as unknown as Asked };
+    return {
+      wiring,
+      guest: defineGuest(guest as unknown as GuestNetwork),
+      asked: asked as unknown as Asked,
+      ...(localhost !== undefined && { localhost: localhost }),
+      ...(guests !== undefined && {
+        guests: guests.map((one) => ({ ...one, guest: defineGuest(one.guest as unknown as GuestNetwork), asked: one.asked as unknown as Asked['tap'] })), // prettier-ignore
+      }),
+    };
   } catch {
     return undefined;
   }

@@ -1,4 +1,5 @@
 // What a change touches: how each resource was before, and how the change may leave it. Getting back needs no more.
+import { linkOfKey } from './resource.js';
 import type { State } from './snapshot.js';
 import { type Value, same } from './value.js';
 
@@ -52,6 +53,25 @@ export class Images {
     }
     for (const [group, keys] of this.orders) if (keys.some((key) => exact.touched.has(key))) exact.orders.set(group, keys);
     return exact;
+  }
+
+  /**
+   * With what came later and is finished, too (`observed`, both of them): what both have touched is as the later one has left it, and what that
+   * one has put back is forgotten. Interfaces that are `gone` are, with what hung on them.
+   */
+  joined(later: Images, gone: ReadonlySet<number> = new Set()): Images {
+    const all = new Images();
+    for (const [key, image] of this.touched) all.touched.set(key, image);
+    for (const [key, { before, after }] of later.touched) {
+      const known = this.touched.get(key);
+      const first = known === undefined ? before : known.before;
+      if (after !== 'any' && after.every((one) => same(one, first))) all.touched.delete(key);
+      else all.touched.set(key, { before: first, after });
+    }
+    for (const key of [...all.touched.keys()]) if (gone.has(linkOfKey(key) ?? 0)) all.touched.delete(key);
+    for (const [group, keys] of [...later.orders, ...this.orders])
+      if (keys.some((key) => all.touched.has(key))) all.orders.set(group, keys);
+    return all;
   }
 
   get isEmpty(): boolean {

@@ -24,6 +24,15 @@ export interface MemberOptions {
   readonly label?: string | undefined;
   /** The entry that decides for this one. */
   readonly main?: () => string | undefined;
+  /** The entry of something finished, to which this adds. */
+  readonly joins?: Entry | undefined;
+}
+
+/** How something finished is after a step was added to it. */
+export interface Joined {
+  readonly images: Images;
+  /** undefined without a journal. */
+  readonly entry: Entry | undefined;
 }
 
 export class Member {
@@ -85,11 +94,11 @@ export class Member {
 
   /** Before a change: as long as this entry is there, whoever comes can undo it. */
   async write(kept?: Value): Promise<void> {
-    const { journal, label, main } = this.#options;
+    const { journal, label, main, joins } = this.#options;
     const { bootId, cookie, inode } = this.netns.id;
     // Without a cookie (before Linux 5.14) nobody could say later which namespace it was.
     if (journal === undefined || cookie === undefined) return;
-    const body = recordToValue({ images: this.images, main: main?.(), inode, kept });
+    const body = recordToValue({ images: this.images, main: main?.(), inode, kept, joins: joins?.id });
     if (this.#entry !== undefined) {
       this.#entry = await journal.update(this.#entry, { body });
       return;
@@ -121,6 +130,31 @@ export class Member {
     return { images, entry: await journal.write({ bootId, cookie, netns, label, state: 'applied', body }) };
   }
 
+  /**
+   * What was done is added to what it joins, in one write: from that on, both are one. `then`: what is undone after it; as long as it is not,
+   * the entry of the step stays, and whoever comes does it.
+   */
+  async join(
+    state: State,
+    kept: Value,
+    to: Joined,
+    then?: { readonly images: Images; readonly gone: ReadonlySet<number> },
+  ): Promise<Joined> {
+    const images = to.images.joined(this.images.observed(state), then?.gone);
+    const { journal } = this.#options;
+    if (journal === undefined || to.entry === undefined) return { images, entry: undefined };
+    if (then !== undefined) {
+      await this.write();
+      const step = this.#entry!;
+      this.#entry = await journal.update(step, { body: recordToValue({ ...recordOf(step), then: then.images }) });
+    }
+    const { main, inode } = recordOf(to.entry);
+    const entry = await journal.update(to.entry, { body: recordToValue({ images, main, inode, kept, joined: this.#entry?.id }) });
+    // Whatever happens from here on, it is done.
+    if (then === undefined) await this.forget().catch(() => undefined);
+    return { images, entry };
+  }
+
   get journal(): Journal | undefined {
     return this.#options.journal;
   }
@@ -144,10 +178,15 @@ export class Member {
 }
 
 /** What must be known of a namespace before these are done. */
-export function readFor(netns: Netns, operations: readonly Operation[], also: readonly Part[] = []): Promise<State> {
+export function readFor(
+  netns: Netns,
+  operations: readonly Operation[],
+  also: readonly Part[] = [],
+  sysctls: readonly string[] = [],
+): Promise<State> {
   const parts = new Set<Part>(also);
   for (const operation of operations) for (const part of kindOf(operation).parts(operation)) parts.add(part);
-  return snapshot(netns, parts, (links) => new Set(operations.flatMap((operation) => kindOf(operation).sysctls?.(operation, links) ?? [])));
+  return snapshot(netns, parts, (links) => new Set([...operations.flatMap((operation) => kindOf(operation).sysctls?.(operation, links) ?? []), ...sysctls])); // prettier-ignore
 }
 
 function indexOf(link: string | number, known: (link: string) => number | undefined): number {

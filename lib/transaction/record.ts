@@ -13,6 +13,12 @@ export interface Record {
   readonly inode?: bigint | undefined;
   /** Whatever the maker keeps: a plumbing. */
   readonly kept?: Value;
+  /** The id of the entry of something finished to which this one adds: until that one says so (`joined`), this is to be undone by itself. */
+  readonly joins?: string | undefined;
+  /** The id of the last entry that was added to this one. What that one changed is in the images since. */
+  readonly joined?: string | undefined;
+  /** Of an entry that joins another: what is to be undone once it was added, such as what is no longer wanted. */
+  readonly then?: Images | undefined;
 }
 
 const key = v.pipe(
@@ -21,23 +27,31 @@ const key = v.pipe(
   v.maxLength(4096),
 );
 const prefix = v.pipe(v.string(), v.regex(/^(route|rule|fdb|filter|tcx)\//), v.maxLength(4096));
+const imagesSchema = v.object({
+  touched: v.array(v.tuple([key, v.unknown(), v.union([v.literal('any'), v.array(v.unknown())])])),
+  additions: v.array(v.tuple([prefix, v.array(v.string())])),
+  orders: v.array(v.tuple([v.string(), v.array(v.string())])),
+});
+const id = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/));
 const schema = v.object({
-  images: v.object({
-    touched: v.array(v.tuple([key, v.unknown(), v.union([v.literal('any'), v.array(v.unknown())])])),
-    additions: v.array(v.tuple([prefix, v.array(v.string())])),
-    orders: v.array(v.tuple([v.string(), v.array(v.string())])),
-  }),
-  main: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/))),
+  images: imagesSchema,
+  main: v.optional(id),
   inode: v.optional(v.bigint()),
   kept: v.optional(v.unknown()),
+  joins: v.optional(id),
+  joined: v.optional(id),
+  then: v.optional(imagesSchema),
 });
 
-export function recordToValue({ images, main, inode, kept }: Record): Value {
+export function recordToValue({ images, main, inode, kept, joins, joined, then }: Record): Value {
   return {
     images: images.toValue(),
     ...(main !== undefined && { main }),
     ...(inode !== undefined && { inode }),
     ...(kept !== undefined && { kept }),
+    ...(joins !== undefined && { joins }),
+    ...(joined !== undefined && { joined }),
+    ...(then !== undefined && { then: then.toValue() }),
   };
 }
 
@@ -54,10 +68,22 @@ export function recordOf(entry: { readonly path: string; readonly body: unknown 
       },
     );
   }
-  const { images: given, main, inode, kept } = result.output;
+  const { images, main, inode, kept, joins, joined, then } = result.output;
+  return {
+    images: imagesOf(images),
+    main,
+    inode,
+    kept: kept as Value,
+    joins,
+    joined,
+    then: then === undefined ? undefined : imagesOf(then),
+  };
+}
+
+function imagesOf({ touched, additions, orders }: v.InferOutput<typeof imagesSchema>): Images {
   const images = new Images();
-  for (const [name, before, after] of given.touched) images.touch(name, before as Value, after as 'any' | Value[]);
-  for (const [name, known] of given.additions) images.additions.set(name, known);
-  for (const [group, order] of given.orders) images.orders.set(group, order);
-  return { images, main, inode, kept: kept as Value };
+  for (const [name, before, after] of touched) images.touch(name, before as Value, after as 'any' | Value[]);
+  for (const [name, known] of additions) images.additions.set(name, known);
+  for (const [group, order] of orders) images.orders.set(group, order);
+  return images;
 }

@@ -67,6 +67,8 @@ export async function undoAll(journal: Journal, netns: Netns, signal?: AbortSign
   const leftBehind: string[] = [];
   for (const entry of entries) {
     if (!isWhole(entry)) continue;
+    const { joins } = recordOf(entry);
+    if (joins !== undefined && entries.some(({ id }) => id === joins)) continue; // goes with that one
     if (standing(entry) === 'over') await journal.remove(entry);
     else leftBehind.push(...(await undoHeld(journal, [entry], netns)));
   }
@@ -79,16 +81,17 @@ export async function undoAll(journal: Journal, netns: Netns, signal?: AbortSign
  * With the lock held. Several, oldest first, are undone as one: what was before the first of them may need what was before another, such as
  * a route of one interface with the address of another.
  */
-export async function undoHeld(journal: Journal, entries: readonly Entry[], netns: Netns): Promise<readonly string[]> {
+export async function undoHeld(journal: Journal, given: readonly Entry[], netns: Netns): Promise<readonly string[]> {
+  const { entries, imagesOf } = await withSteps(journal, given);
   const images = new Images();
-  for (const entry of entries) images.add(recordOf(entry).images);
+  for (const entry of entries) images.add(imagesOf(entry));
   let marked = [...entries];
   /** A full disk must not keep anybody from undoing. */
   const mark = async (oldest: Images): Promise<void> => {
-    const changes = marked.map((entry, index) => ({ state: 'undoing' as const, ...(index === 0 && { body: recordToValue({ ...recordOf(entry), images: oldest }) }) })); // prettier-ignore
+    const changes = marked.map((entry, index) => ({ state: 'undoing' as const, ...(index === 0 && { body: bodyOf(entry, oldest) }) })); // prettier-ignore
     marked = await Promise.all(marked.map((entry, index) => journal.update(entry, changes[index]!).catch(() => entry)));
   };
-  const original = recordOf(entries[0]!).images;
+  const original = imagesOf(entries[0]!);
   const touching = async (passing: Images): Promise<void> => {
     const oldest = new Images();
     for (const one of [original, passing]) oldest.add(one);
@@ -108,6 +111,42 @@ export async function undoHeld(journal: Journal, entries: readonly Entry[], netn
     await journal.remove(entry);
   }
   return leftBehind;
+}
+
+/** Of a step that was added to something, what is left of it to undo are the images for then. */
+function bodyOf(entry: Entry, images: Images): Entry['body'] {
+  const record = recordOf(entry);
+  return recordToValue(record.then === undefined ? { ...record, images } : { ...record, then: images });
+}
+
+/** A step that was interrupted goes with what it joins. */
+async function withSteps(
+  journal: Journal,
+  given: readonly Entry[],
+): Promise<{ readonly entries: readonly Entry[]; readonly imagesOf: (entry: Entry) => Images }> {
+  const all = (await journal.entries({ cookie: given[0]!.cookie })).entries.filter(isReadable);
+  const steps = all.filter((one) => given.some(({ id }) => id === recordOf(one).joins) && !given.some(({ id }) => id === one.id));
+  return {
+    entries: [...given, ...steps],
+    imagesOf: (entry) => {
+      const { images, then } = recordOf(entry);
+      return isJoined(entry, all) ? (then ?? new Images()) : images;
+    },
+  };
+}
+
+/** Whether a step was added to what it joins. */
+function isJoined(entry: Entry, entries: Iterable<Entry>): boolean {
+  const { joins } = recordOf(entry);
+  if (joins === undefined) return false;
+  for (const one of entries) if (one.id === joins) return recordOf(one).joined === entry.id;
+  return false;
+}
+
+/** With the lock held: undoes steps that were interrupted, and what those that were not have left for later. */
+export async function settleSteps(journal: Journal, entry: Entry, netns: Netns): Promise<void> {
+  const { entries } = await journal.entries({ cookie: entry.cookie });
+  for (const step of entries.filter(isReadable)) if (recordOf(step).joins === entry.id) await undoHeld(journal, [step], netns);
 }
 
 /** Of all that a transaction did in a namespace, and not of something in it that stays. */
@@ -135,7 +174,8 @@ export async function standingOf(journal: Journal, known: readonly Entry[]): Pro
   const isElsewhere = (entry: Entry): boolean => isWhole(entry) && !entries.has(recordOf(entry).main ?? entry.id);
   if ([...entries.values()].some(isElsewhere)) entries = readable((await journal.entries()).entries);
   return (entry) => {
-    const { main, kept } = recordOf(entry);
+    const { main, kept, joins, then } = recordOf(entry);
+    if (joins !== undefined) return then === undefined && isJoined(entry, entries.values()) ? 'over' : 'unfinished';
     if (main === undefined) return entry.state === 'applied' ? 'finished' : 'unfinished';
     for (let at: string | undefined = main; at !== undefined; at = recordOf(entries.get(at)!).main)
       if (!entries.has(at)) return kept === undefined ? 'over' : entry.state === 'applied' ? 'finished' : 'unfinished';
@@ -158,6 +198,8 @@ export interface Found {
   /** A path by which the namespace can be opened; where it is gone, where it was. */
   readonly netns: string;
   readonly state: EntryState;
+  /** Only what was about to be added to it: it is there itself, and among `kept`. */
+  readonly step?: true;
 }
 
 export interface RecoverReport {
@@ -196,7 +238,9 @@ export async function recoverJournal(journal: Journal, { matches, finished, sign
   /** The labels of a transaction are those of what stays of it. */
   const isMeant = (entry: Entry): boolean => {
     const main = recordOf(entry).main;
-    const parts = readable.filter((one) => recordOf(one).main === entry.id || (main !== undefined && one.id === main));
+    const parts = readable.filter(
+      (one) => recordOf(one).main === entry.id || (main !== undefined && one.id === main) || one.id === recordOf(entry).joins,
+    );
     const labels = [entry, ...parts].map((one) => one.label).filter((one) => one !== undefined);
     return labels.length === 0 ? matches(undefined) : labels.some(matches);
   };
@@ -204,6 +248,10 @@ export async function recoverJournal(journal: Journal, { matches, finished, sign
   const rank = (entry: Entry): number => (standing(entry) === 'finished' ? 3 : isWhole(entry) ? (recordOf(entry).main === undefined ? 1 : 0) : 2); // prettier-ignore
   const groups: Entry[][] = [];
   for (const entry of readable.sort((a, b) => rank(a) - rank(b)).filter(isMeant)) {
+    const { joins } = recordOf(entry);
+    const whole = readable.find(({ id }) => id === joins);
+    // It goes with that one.
+    if (whole !== undefined && standing(entry) !== 'over' && (standing(whole) !== 'finished' || finished === 'undo')) continue;
     const before = standing(entry) === 'finished' && finished === 'undo' ? groups.find(([first]) => standing(first!) === 'finished' && first!.cookie === entry.cookie && first!.cookie !== undefined) : undefined; // prettier-ignore
     if (before === undefined) groups.push([entry]);
     else before.push(entry);
@@ -211,10 +259,22 @@ export async function recoverJournal(journal: Journal, { matches, finished, sign
   for (const group of groups) {
     signal?.throwIfAborted();
     await turn();
-    await recoverTogether(journal, group, standing(group[0]!), finished, report);
+    await recoverTogether(journal, group, { standing: standing(group[0]!), step: stepOf(group[0]!, readable) }, finished, report);
   }
   await removeDeadLocks(journal.directory);
   return report;
+}
+
+/** Of an entry that joins another that stays: that one's label, and whether it was added by then, so that there is nothing to tell. */
+interface Step {
+  readonly label: string | undefined;
+  readonly isJoined: boolean;
+}
+
+function stepOf(entry: Entry, entries: readonly Entry[]): Step | undefined {
+  const { joins } = recordOf(entry);
+  const whole = entries.find(({ id }) => id === joins);
+  return whole === undefined ? undefined : { label: whole.label, isJoined: isJoined(entry, entries) };
 }
 
 type Report = { -readonly [K in keyof RecoverReport]: RecoverReport[K] extends readonly (infer T)[] ? T[] : never };
@@ -223,16 +283,17 @@ type Report = { -readonly [K in keyof RecoverReport]: RecoverReport[K] extends r
 async function recoverTogether(
   journal: Journal,
   entries: readonly Entry[],
-  standing: Standing,
+  { standing, step }: { readonly standing: Standing; readonly step: Step | undefined },
   finished: 'keep' | 'undo',
   report: Report,
 ): Promise<void> {
   const [first] = entries;
   const netns = await namespaceOf(first!, recordOf(first!));
-  const found = ({ label, netns: where, state }: Entry): Found => ({
+  const found = ({ label = step?.label, netns: where, state }: Entry): Found => ({
     ...(label !== undefined && { label }),
     netns: netns?.path ?? where,
     state: standing === 'unfinished' && state === 'applied' ? 'applying' : state,
+    ...(step !== undefined && { step: true }),
   });
   if (netns === undefined) {
     for (const entry of entries) {
@@ -258,6 +319,7 @@ async function recoverTogether(
       else {
         const parts = (await Promise.all(now.map((entry) => partsOf(journal, entry)))).flat();
         const leftBehind = await undoHeld(journal, now, netns);
+        if (step?.isJoined === true) return;
         // Told once, and of what has a label where there is such.
         const told = parts.length > 0 ? parts : now;
         report.undone.push(...told.map((entry, index) => ({ ...found(entry), leftBehind: index === 0 ? leftBehind : [] })));

@@ -81,7 +81,7 @@ const current = new AsyncLocalStorage<readonly Transaction[]>();
  *
  * Nobody else's transaction runs in the namespace meanwhile; primitives that are given the namespace itself are no part of it.
  * A step that could not be undone (deleting somebody's interface, moving one to another namespace) is refused: ERR_TRANSACTION_IRREVERSIBLE.
- * Not put back are learned neighbours, the mark 'stable-privacy' of an address that the kernel made, temporary IPv6 addresses, PMTU exceptions, multicast memberships and open connections.
+ * Not put back are learned neighbours, the mark 'stable-privacy' of an address that the kernel made, temporary IPv6 addresses, entries of a bridge's table that mean its own host, PMTU exceptions, multicast memberships and open connections.
  *
  * @returns what the body returns
  * @throws TransactionError: a step failed, `cause` says how; what the body threw, or the signal's reason, where nothing was left behind;
@@ -157,6 +157,7 @@ export class Work {
   readonly #label: string | undefined;
   readonly #patience: number | undefined;
   readonly #ofUser: boolean;
+  readonly #joins: Entry | undefined;
   readonly #members: Member[] = [];
   /** Whose entry was the first to be written: the others depend on it. */
   #main: Member | undefined;
@@ -171,6 +172,8 @@ export class Work {
       readonly patience?: number;
       /** false: no code of the user runs in the body. Following it through its promises makes every promise of the program slower (Node.js before 24). */
       readonly ofUser?: boolean;
+      /** What it adds to, by `Member.join` as its `commit`. */
+      readonly joins?: Entry | undefined;
     } = {},
   ) {
     this.#journal = journal;
@@ -178,6 +181,7 @@ export class Work {
     this.#label = settings.label;
     this.#patience = settings.patience;
     this.#ofUser = settings.ofUser ?? true;
+    this.#joins = settings.joins;
   }
 
   /** `commit`: how it ends well; by default what was written down is forgotten. */
@@ -256,6 +260,7 @@ export class Work {
     const member: Member = new Member(netns, {
       journal: this.#journal,
       label: first === undefined ? this.#label : undefined,
+      joins: first === undefined ? this.#joins : undefined,
       main: () => {
         if (this.#main?.entry === undefined) this.#main = member;
         return this.#main === member ? undefined : this.#main.entry?.id;
@@ -317,4 +322,9 @@ export class Work {
       cause: error,
     });
   }
+}
+
+/** Whether steps can still be part of it. */
+export function isOpenTransaction(tx: Transaction): boolean {
+  return tx[isOpen]();
 }

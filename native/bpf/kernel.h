@@ -83,6 +83,12 @@ struct bpf_sock_tuple {
   u16 sport;
   u16 dport;
 };
+struct bpf_sock_tuple6 {
+  u32 saddr[4];
+  u32 daddr[4];
+  u16 sport;
+  u16 dport;
+};
 enum { TCP_LISTEN = 10 };
 /** As the namespace of a socket lookup: that of the packet's interface. */
 #define CURRENT_NETNS ((u64)-1)
@@ -102,9 +108,9 @@ static long (*const l4_replace)(struct __sk_buff *skb, u32 offset, u64 was, u64 
 static long (*const clone_redirect)(struct __sk_buff *skb, u32 ifindex, u64 flags) = (void *)13;
 static long (*const redirect)(u32 ifindex, u64 flags) = (void *)23;
 static long (*const load_bytes)(const struct __sk_buff *skb, u32 offset, void *to, u32 length) = (void *)26;
-static struct bpf_sock *(*const sk_lookup_udp)(void *skb, struct bpf_sock_tuple *tuple, u32 size, u64 netns, u64 flags) = (void *)85;
+static struct bpf_sock *(*const sk_lookup_udp)(void *skb, void *tuple, u32 size, u64 netns, u64 flags) = (void *)85;
 static long (*const sk_release)(void *sk) = (void *)86;
-static struct bpf_sock *(*const skc_lookup_tcp)(void *skb, struct bpf_sock_tuple *tuple, u32 size, u64 netns, u64 flags) = (void *)99;
+static struct bpf_sock *(*const skc_lookup_tcp)(void *skb, void *tuple, u32 size, u64 netns, u64 flags) = (void *)99;
 static long (*const redirect_neighbour)(u32 ifindex, void *parameters, s32 length, u64 flags) = (void *)152;
 static u64 (*const ktime_coarse)(void) = (void *)160;
 static long (*const check_mtu)(void *skb, u32 ifindex, u32 *mtu, s32 more, u64 flags) = (void *)163;

@@ -12,7 +12,8 @@
 // what guests of several send to the world, of what guests send each other, and of datagrams that the pod's processes send to a guest.
 //
 // Everything else of 127.0.0.0/8 is closed to guests, and all of it, as well as the aliases, to whoever is on the pod's interface.
-// IPv4 only: there is no route_localnet for [::1] (ip6_input.c drops what comes to it from elsewhere). IPv6 frames are the first guest's.
+// IPv4 only: there is no route_localnet for [::1] (ip6_rcv_core() drops what comes to it from elsewhere). IPv6 frames are the first guest's,
+// but for those that come for a socket of the pod's own.
 #include "packet.h"
 
 #define GUESTS 64 /* slots 1 to 63, and 0 for the pod's own processes */
@@ -224,21 +225,24 @@ INLINE int index_of(const struct config *config, u32 address) {
 
 /** What the pod itself has for a packet: nothing; a socket that takes it from whomever; one that is connected to the sender. */
 enum { NO_SOCKET, LOOSE, CONNECTED };
-INLINE int socket_for(struct __sk_buff *skb, u8 protocol, u32 from, u16 from_port, u32 to, u16 to_port) {
-  struct bpf_sock_tuple tuple = {from, to, from_port, to_port};
+INLINE int find_socket(struct __sk_buff *skb, u8 protocol, void *tuple, u32 size) {
   int found = NO_SOCKET;
   if (protocol == TCP) {
-    struct bpf_sock *socket = skc_lookup_tcp(skb, &tuple, sizeof tuple, CURRENT_NETNS, 0);
+    struct bpf_sock *socket = skc_lookup_tcp(skb, tuple, size, CURRENT_NETNS, 0);
     if (!socket) return NO_SOCKET;
     found = socket->state == TCP_LISTEN ? LOOSE : CONNECTED;
     sk_release(socket);
   } else if (protocol == UDP) {
-    struct bpf_sock *socket = sk_lookup_udp(skb, &tuple, sizeof tuple, CURRENT_NETNS, 0);
+    struct bpf_sock *socket = sk_lookup_udp(skb, tuple, size, CURRENT_NETNS, 0);
     if (!socket) return NO_SOCKET;
     found = socket->dst_port ? CONNECTED : LOOSE;
     sk_release(socket);
   }
   return found;
+}
+INLINE int socket_for(struct __sk_buff *skb, u8 protocol, u32 from, u16 from_port, u32 to, u16 to_port) {
+  struct bpf_sock_tuple tuple = {from, to, from_port, to_port};
+  return find_socket(skb, protocol, &tuple, sizeof tuple);
 }
 
 // ------------------------------------------------------------------ flows
@@ -343,8 +347,12 @@ struct local {
 
 INLINE int is_answer_to_pod(struct __sk_buff *skb, const struct packet *p, u32 slot, u32 self) {
   if (owner_of(p->protocol, p->from_port) != slot) return 0;
-  // A socket that listens would be one that the guest dials.
-  if (p->protocol == TCP) return socket_for(skb, TCP, self, p->from_port, self, p->to_port) == CONNECTED;
+  // It would be believed of the whole loopback.
+  if (p->is_error && p->type == UNREACHABLE && p->code == FRAGMENTATION_NEEDED) return 0;
+  // A socket that listens would be one that the guest dials; and if there is one at the other end, both are the pod's.
+  if (p->protocol == TCP)
+    return socket_for(skb, TCP, self, p->from_port, self, p->to_port) == CONNECTED &&
+           socket_for(skb, TCP, self, p->to_port, self, p->from_port) != CONNECTED;
   struct flow_key key = {self, slot, p->to_port, p->from_port, p->protocol, POD, 0};
   return flow_of(&key) != 0;
 }
@@ -711,6 +719,47 @@ INLINE int hold_all(void) {
          map_lookup(&hosts, &zero) && map_lookup(&names, &zero) && map_lookup(&cells, &zero) && map_lookup(&heads, &zero);
 }
 
+/** Whether IPv6 comes for a socket of the pod's own; of packets without extension headers. All else is the first guest's. */
+INLINE int is_pods_ipv6(struct __sk_buff *skb, const struct config *config) {
+  struct ipv6 ip;
+  struct bpf_sock_tuple6 tuple;
+  u16 ports[2];
+  u8 type;
+  if (load_bytes(skb, IP_AT, &ip, sizeof ip)) return 0;
+  u32 at = IP_AT + sizeof ip;
+  u8 protocol = ip.next;
+  int turned = 0;
+  if (protocol == ICMPV6) {
+    if (load_bytes(skb, at, &type, 1) || type >= 128) return 0;
+    at += 8;
+    if (load_bytes(skb, at, &ip, sizeof ip)) return 0;
+    at += sizeof ip;
+    protocol = ip.next;
+    turned = 1;
+  }
+  if ((protocol != TCP && protocol != UDP) || load_bytes(skb, at, ports, sizeof ports)) return 0;
+  __builtin_memcpy(tuple.saddr, turned ? ip.to : ip.from, 16);
+  __builtin_memcpy(tuple.daddr, turned ? ip.from : ip.to, 16);
+  tuple.sport = turned ? ports[1] : ports[0];
+  tuple.dport = turned ? ports[0] : ports[1];
+  int found = find_socket(skb, protocol, &tuple, sizeof tuple);
+  if (found == LOOSE) return !owner_of(protocol, tuple.dport) && (protocol == UDP || (config->flags & LISTENERS));
+  return found == CONNECTED;
+}
+
+INLINE int from_link_ipv6(struct __sk_buff *skb, const struct config *config) {
+  u8 next, type;
+  if (!(config->flags & POD_HAS_ADDRESSES) || load_bytes(skb, IP_AT + 6, &next, 1)) return NEXT;
+  if (next == ICMPV6 && !load_bytes(skb, IP_AT + sizeof(struct ipv6), &type, 1) && type == NEIGHBOR_ADVERTISEMENT) {
+    clone_redirect(skb, config->first_tap, 0);
+    count(CLONED, skb->len);
+    return PASS;
+  }
+  if (!is_pods_ipv6(skb, config)) return NEXT;
+  count(TO_POD, skb->len);
+  return PASS;
+}
+
 SECTION("tc/podtap_lh_link") int from_link(struct __sk_buff *skb) {
   struct config *config = config_of();
   if (!config) return hold_all() ? DROP : NEXT;
@@ -731,6 +780,7 @@ SECTION("tc/podtap_lh_link") int from_link(struct __sk_buff *skb) {
     count(CLONED, skb->len);
     return PASS;
   }
+  if (skb->protocol == BE16(ETH_P_IPV6)) return from_link_ipv6(skb, config);
   if (skb->protocol != BE16(ETH_P_IP)) return NEXT;
 
   u32 addresses[2];

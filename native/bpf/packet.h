@@ -21,6 +21,15 @@ struct ipv4 {
   u32 from;
   u32 to;
 };
+/** RFC 8200. */
+struct ipv6 {
+  u32 version;
+  u16 length;
+  u8 next;
+  u8 hops;
+  u32 from[4];
+  u32 to[4];
+};
 /** RFC 826, of Ethernet and IPv4. In halves, because addresses stand at odd places. */
 struct arp {
   u16 hardware;
@@ -34,9 +43,12 @@ struct arp {
   u16 target_ip[2];
 };
 
-enum { ICMP = 1, TCP = 6, UDP = 17 };
+enum { ICMP = 1, TCP = 6, UDP = 17, ICMPV6 = 58 };
 /** RFC 792. */
+enum { FRAGMENTATION_NEEDED = 4 }; /* a code of UNREACHABLE */
 enum { ECHO_REPLY = 0, UNREACHABLE = 3, ECHO_REQUEST = 8, TIME_EXCEEDED = 11, PARAMETER_PROBLEM = 12 };
+/** RFC 4443, RFC 4861: errors are those below 128. */
+enum { NEIGHBOR_ADVERTISEMENT = 136 };
 #define IP_AT ((u32)sizeof(struct ethernet))
 #define MORE_FRAGMENTS 0x2000
 #define FRAGMENT_OFFSET 0x1fff
@@ -53,6 +65,7 @@ struct packet {
   u8 protocol;
   /** Of ICMP. */
   u8 type;
+  u8 code;
   u8 is_fragment;
   /** Not the first fragment: it has no ports. */
   u8 is_later;
@@ -83,7 +96,7 @@ INLINE int parse(struct __sk_buff *skb, struct packet *p) {
   p->is_fragment = (fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) != 0;
   p->is_later = (fragment & FRAGMENT_OFFSET) != 0;
   p->is_error = 0;
-  p->type = 0;
+  p->type = p->code = 0;
   p->at = IP_AT + length;
   p->quoted = p->quoted_at = 0;
   if (p->is_later) return 0;
@@ -98,6 +111,7 @@ INLINE int parse(struct __sk_buff *skb, struct packet *p) {
   u16 header[4];
   if (load_bytes(skb, p->at, header, sizeof header)) return -1;
   p->type = (u8)header[0];
+  p->code = header[0] >> 8;
   if (p->type == ECHO_REQUEST || p->type == ECHO_REPLY) p->from_port = p->to_port = header[2];
   if (!is_icmp_error(p->type)) return 0;
   p->quoted = p->at + sizeof header;

@@ -10,8 +10,8 @@ def say(answer):
         sys.stdout.flush()
 
 
-def make(protocol, bind=None, timeout=None):
-    s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
+def make(protocol, bind=None, timeout=None, wide=False):
+    s = socket.socket(socket.AF_INET6 if wide else socket.AF_INET, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if bind:
         s.bind(tuple(bind))
@@ -30,7 +30,7 @@ class Server:
 
     def __init__(self, protocol, address, port, prefix="", size=0):
         self.seen = []
-        self.s = make(protocol, (address, port))
+        self.s = make(protocol, (address, port), wide=":" in address)
         self.protocol, self.prefix, self.size = protocol, prefix, size
         if protocol == "tcp":
             self.s.listen(512)
@@ -90,7 +90,7 @@ def ask(protocol, to, text="hello", source=None, timeout=2, expect=None, size=0,
     started = time.monotonic()
     s = None
     try:
-        s = held[again] if again else make(protocol, source, timeout)
+        s = held[again] if again else make(protocol, source, timeout, ":" in to[0])
         s.settimeout(timeout)
         data = text.encode().ljust(size, b"y")
         if protocol == "tcp":

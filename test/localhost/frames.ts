@@ -31,21 +31,16 @@ export function ethernet(from: string, to: string, type: number, payload: Uint8A
 export function ipv4(
   from: Packet,
   to: Packet,
-  {
-    protocol,
-    payload = new Uint8Array(8),
-    fragment = 0,
-    id = 0,
-  }: { protocol: number; payload?: Uint8Array; fragment?: number; id?: number },
+  { protocol, payload = new Uint8Array(8), options = [] }: { protocol: number; payload?: Uint8Array; options?: readonly number[] },
 ): Uint8Array {
-  // prettier-ignore
-  const length = 20 + payload.length;
-  const header = Uint8Array.of(0x45, 0, length >> 8, length & 255, id >> 8, id & 255, fragment >> 8, fragment & 255, 64, protocol, 0, 0, ...octets(from.address), ...octets(to.address)); // prettier-ignore
+  const long = 20 + options.length;
+  const length = long + payload.length;
+  const header = Uint8Array.of(0x40 | (long / 4), 0, length >> 8, length & 255, 0, 0, 0, 0, 64, protocol, 0, 0, ...octets(from.address), ...octets(to.address), ...options); // prettier-ignore
   const checksum = sum(header);
   header.set([checksum >> 8, checksum & 255], 10);
   const packet = new Uint8Array(length);
   packet.set(header);
-  packet.set(payload, 20);
+  packet.set(payload, long);
   return ethernet(from.mac, to.mac, 0x0800, packet);
 }
 
@@ -72,6 +67,13 @@ export function tcp(from: Packet, to: Packet, flags = 2): Uint8Array {
   return ipv4(from, to, { protocol: 6, payload });
 }
 
+/** The message without its checksum. */
+export function icmp(from: Packet, to: Packet, message: Uint8Array): Uint8Array {
+  const checksum = sum(message);
+  message.set([checksum >> 8, checksum & 255], 2);
+  return ipv4(from, to, { protocol: 1, payload: message });
+}
+
 /** RFC 826. */
 export function arp(operation: number, from: Packet, to: Packet, frameTo = to.mac): Uint8Array {
   const payload = Uint8Array.of(0, 1, 8, 0, 6, 4, 0, operation, ...macBytes(from.mac), ...octets(from.address), ...macBytes(to.mac), ...octets(to.address)); // prettier-ignore
@@ -80,4 +82,18 @@ export function arp(operation: number, from: Packet, to: Packet, frameTo = to.ma
 
 export function isArpAnswer(frame: Uint8Array, address: string): boolean {
   return frame[12] === 8 && frame[13] === 6 && frame[21] === 2 && octets(address).every((octet, at) => frame[28 + at] === octet);
+}
+
+export function portsOf(frame: Uint8Array, at = 34): readonly [from: number, to: number] {
+  return [(frame[at]! << 8) | frame[at + 1]!, (frame[at + 2]! << 8) | frame[at + 3]!];
+}
+
+/** Whether the sums of IPv4, and of UDP, TCP or ICMP in it, are right; of a packet without options that is no fragment. */
+export function isWhole(frame: Uint8Array): boolean {
+  const length = (frame[16]! << 8) | frame[17]!;
+  const payload = frame.subarray(34, 14 + length);
+  if (sum(frame.subarray(14, 34)) !== 0) return false;
+  if (frame[23] === 1) return sum(payload) === 0 && (payload[0] === 0 || payload[0] === 8 || sum(payload.subarray(8, 28)) === 0);
+  const pseudo = Uint8Array.of(...frame.subarray(26, 34), 0, frame[23]!, payload.length >> 8, payload.length & 255);
+  return sum(pseudo, payload) === 0;
 }

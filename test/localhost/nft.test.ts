@@ -11,7 +11,7 @@ import * as proofs from './proofs.js';
 t.setTimeout(900_000);
 const skip = requires('tun');
 const only = process.env.ONLY;
-const proof = async (name: string, run: (t: Test) => Promise<void>): Promise<void> => {
+const proof = async (name: string, run: (t: Test) => Promise<unknown>): Promise<void> => {
   if (only === undefined || name.includes(only)) await t.test(name, { skip }, run);
 };
 

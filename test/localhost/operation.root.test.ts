@@ -1,5 +1,5 @@
 // The operations of the pod's localhost by eBPF: undone without a trace, and refused before anything is done. bpf(2) wants real root.
-import { type Netns, createTap, createVeth, transaction } from 'podtap';
+import { type Netns, createTap, createVeth, deleteLink, transaction } from 'podtap';
 import t, { type Test } from 'tap';
 import { detachTcx, listIds, openProgram } from '../../lib/kernel/bpf.js';
 import { findLocalhost, openLocalhostOn } from '../../lib/kernel/localhost.js';
@@ -8,7 +8,7 @@ import type { Operation } from '../../lib/operation/kinds.js';
 import { lackingPrograms } from '../../lib/operation/localhost-ebpf.js';
 import { run } from '../../lib/operation/run.js';
 import { snapshot } from '../../lib/state/snapshot.js';
-import { fresh, inside, until } from '../support/inside.js';
+import { fixture, fresh, inside, until } from '../support/inside.js';
 import { requires } from '../support/requires.js';
 import { directory } from '../transaction/files.js';
 import { compare, dump } from '../oracle/dump.js';
@@ -149,6 +149,20 @@ for (const hook of ['tcx', 'filter'] as const) {
     t.strictSame(await attached(pod, config, more), before);
   });
 }
+
+await t.test('they outlive their process, and their TAP; another process tells them something else', { skip: tcx }, async (t) => {
+  const { pod, config, more } = await podOf(t);
+  const { code, stderr } = await fixture('localhost/attach.fixture.js', [pod.path!, JSON.stringify(config)]);
+  t.equal(code, 0, stderr);
+  t.equal((await attached(pod, config, more)).length, 3);
+  const other = { ...config, services: [], guests: [{ slot: 2, tap: more, ports: [] }] };
+  t.equal(await deleteLink(pod, 'tap1'), true);
+  await run(pod, 'test', [{ op: 'localhost.configure', config: other }]);
+  await using opened = await openLocalhostOn(pod, 12);
+  t.strictSame(await opened!.configuration(), other);
+  t.strictSame(await attached(pod, other, 12), ['1 egress podtap_lh_lo tcx', '12 ingress podtap_lh_link tcx', `${more} ingress podtap_lh_tap tcx`, '12 ingress podtap_lh_link tcx']); // prettier-ignore
+  t.equal((await opened!.statistics()).toService.packets, 0n);
+});
 
 await t.test('what contradicts itself is refused before anything is done', { skip: tcx }, async (t) => {
   const { pod, config } = await podOf(t);

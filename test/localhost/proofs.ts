@@ -4,7 +4,7 @@ import { ping } from 'podtap/lab';
 import type { Test } from 'tap';
 import type { LocalhostConfig } from '../../lib/localhost/config.js';
 import { inside, pause, until } from '../support/inside.js';
-import { type Packet, arp, ipv4, isArpAnswer, tcp, udp } from './frames.js';
+import { type Packet, arp, ethernet, icmp, ipv4, isArpAnswer, isWhole, portsOf, tcp, udp } from './frames.js';
 import { ALIASES, ALIAS_MAC, DNS, LOCAL, NODE, POD, SERVICES, SUBSTITUTE, type World, type WorldOptions, worldOf } from './world.js';
 
 export interface Backend {
@@ -51,7 +51,7 @@ async function reachesServices(t: Test, world: World, at = 0): Promise<void> {
 // ------------------------------------------------------------------ one guest
 
 /** Services by alias, whatever the datapath, and with checksums and segments left open or not. */
-export async function services(t: Test, backend: Backend, options: WorldOptions): Promise<void> {
+export async function services(t: Test, backend: Backend, options: WorldOptions): Promise<World> {
   const world = await withWorld(t, backend, options);
   const { agent, netns } = world.guests[0]!;
   await reachesServices(t, world);
@@ -68,6 +68,7 @@ export async function services(t: Test, backend: Backend, options: WorldOptions)
   await answers(t, 'to the world', 'hello', () => agent.says('udp', NODE.address, 7001));
   await agent.serve('tcp', '0.0.0.0', 9555, 'guest ');
   await answers(t, 'from the world', 'guest hello', () => world.outside.says('tcp', POD.address, 9555, { expect: 11 }));
+  return world;
 }
 
 /** Whatever the reverse path filter is, and whether the aliases are on the guest's link or behind its gateway, or it has no gateway. */
@@ -172,6 +173,9 @@ export async function closed(t: Test, backend: Backend, count?: (world: World) =
   // Other protocols, and what cannot be read.
   const to = { ...ALIAS, address: DNS };
   others.push(ipv4(GUEST, to, { protocol: 132 }), ipv4(GUEST, to, { protocol: 1, payload: Uint8Array.of(13, 0, 0, 0, 0, 0, 0, 0) }), ipv4(GUEST, to, { protocol: 17, payload: new Uint8Array(2) }), ipv4(GUEST, to, { protocol: 6, payload: new Uint8Array(3) })); // prettier-ignore
+  // To what is declared, but with a source route on to somewhere else.
+  const declared = udp({ ...GUEST, port: 50_000 }, { ...to, port: 53 }).subarray(34);
+  others.push(ipv4(GUEST, to, { protocol: 17, payload: declared, options: [131, 7, 4, 127, 0, 0, 1, 0] }));
   const readable = others.filter((one) => !(one[30] === 127 && one[31] === 0 && one[32] === 0 && (one[33] === 1 || one[33] === 11)));
   tried += readable.length;
   t.equal(await uptoLoopback(world, readable), 0, 'other addresses, other protocols');
@@ -238,13 +242,15 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
     await agent.serve('tcp', '0.0.0.0', 9000 + slot, `guest${slot} `);
     await agent.serve('udp', '0.0.0.0', 9000 + slot, `guest${slot} `);
   }
-  for (const { slot } of guests) {
+  for (const { agent, slot } of guests) {
     const wanted = `guest${slot} hello`;
     const said = { expect: 12 };
     await answers(t, `TCP to guest ${slot}`, wanted, () => sidecar.says('tcp', '127.0.0.1', 9000 + slot, said));
     await answers(t, `UDP to guest ${slot}`, wanted, () => sidecar.says('udp', '127.0.0.1', 9000 + slot, said));
     t.equal(await sidecar.says('udp', '127.0.0.1', 9000 + slot, { ...said, connected: false }), wanted, 'UDP, not connected');
     t.match(await sidecar.ask('tcp', '127.0.0.1', 9000 + slot, { size: 500_000, expect: 500_007, timeout: 20 }), { length: 500_007, whole: true }, 'a long one'); // prettier-ignore
+    await agent.serve('udp', '0.0.0.0', 9101 + 10 * slot, '', 4000);
+    t.match(await sidecar.ask('udp', '127.0.0.1', 9101 + 10 * slot), { length: 4000 }, 'fragments of an answer');
     if (world.config.podHasAddresses)
       await answers(t, `by the pod’s address`, wanted, () => sidecar.says('tcp', POD.address, 9000 + slot, said));
   }
@@ -255,6 +261,13 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
   t.equal(await agent.says('tcp', LOCAL, 6379, { from: 9113, timeout: 0.5 }), 'TimeoutError', 'a guest that dials from its own port');
   t.equal(await agent.says('udp', LOCAL, 6379, { from: 9113, timeout: 0.5 }), 'TimeoutError', 'the same by UDP');
   t.equal(await sidecar.says('tcp', '127.0.0.1', 6379, { expect: 12 }), 'secret hello', 'the pod itself may');
+  t.equal(await sidecar.says('udp', '127.0.0.1', 9113), 'ConnectionRefusedError', 'a guest’s ICMP error');
+  t.equal(await sidecar.says('tcp', '127.0.0.1', 9113), 'ConnectionRefusedError', 'a guest’s reset');
+  t.equal(
+    await sidecar.says('tcp', '127.0.0.1', 6379, { from: ['127.0.0.1', 9114], expect: 12 }),
+    'secret hello',
+    'the pod’s own connection from a guest’s port',
+  );
   // What no TAP could take goes nowhere.
   t.equal(
     (await sidecar.ask('udp', '127.0.0.1', 9001, { size: 4000, timeout: 0.3 })).error,
@@ -262,6 +275,37 @@ export async function sidecars(t: Test, backend: Backend, options: WorldOptions)
     'a datagram longer than the MTU',
   );
   await reachesServices(t, world);
+}
+
+/** A port of the guest's own is no door to what is not declared, to connections of the pod's own, or to what the pod believes of its loopback. */
+export async function noDoor(t: Test, backend: Backend): Promise<void> {
+  const world = await withWorld(t, backend, { bare: true, ports });
+  const { sidecar, taps } = world;
+  await sidecar.serve('tcp', '127.0.0.1', 6379);
+  await sidecar.serve('udp', '127.0.0.1', 6379);
+  t.equal((await sidecar.ask('tcp', '127.0.0.1', 6379, { from: ['127.0.0.1', 9114], hold: 'own' })).error, undefined);
+  const from = (port: number): Packet => ({ ...GUEST, port });
+  const to = { ...ALIAS, address: LOCAL, port: 6379 };
+  const flags = [2, 4, 16, 18, 20, 24];
+  const evil = [9111, 9114].flatMap((port) => [...flags.map((one) => tcp(from(port), to, one)), udp(from(port), to)]);
+  t.equal(await uptoLoopback(world, evil), 0, 'from its own port');
+
+  const asked = sidecar.ask('udp', '127.0.0.1', 9113, { timeout: 3, text: 'question' });
+  let question: Uint8Array | undefined;
+  for await (const batch of taps[0]!.frames()) {
+    question = batch.find((one) => one.includes(0x71) && Buffer.from(one).includes('question'))?.slice();
+    if (question !== undefined) break;
+  }
+  const error = (code: number, mtu: number): Uint8Array => {
+    const quoted = question!.subarray(14);
+    const message = new Uint8Array(8 + quoted.length);
+    message.set([3, code, 0, 0, 0, 0, mtu >> 8, mtu & 255]);
+    message.set(quoted, 8);
+    return icmp(GUEST, { ...ALIAS, address: LOCAL }, message);
+  };
+  t.equal(await uptoLoopback(world, [error(4, 600)]), 0, 'that a packet was too long for it');
+  await taps[0]!.send([error(3, 0)]);
+  t.equal((await asked).error, 'ConnectionRefusedError', 'that nobody is there');
 }
 
 /** One where it has a server, and some where it has none. */
@@ -326,6 +370,7 @@ export async function together(t: Test, backend: Backend, options: WorldOptions 
       outside.says('tcp', POD.address, 9000 + slot, { expect: 12 }),
     );
     await answers(t, `UDP`, `guest${slot} hello`, () => outside.says('udp', POD.address, 9000 + slot));
+    t.match(await outside.ask('udp', POD.address, 9000 + slot, { size: 4000 }), { length: 4007, whole: true }, 'fragments');
     await answers(t, `a sidecar to guest ${slot}`, `guest${slot} hello`, () =>
       sidecar.says('tcp', '127.0.0.1', 9000 + slot, { expect: 12 }),
     );
@@ -337,6 +382,9 @@ export async function together(t: Test, backend: Backend, options: WorldOptions 
     await answers(t, 'a sidecar to the world', 'hello', () => sidecar.says('tcp', NODE.address, 7000));
   }
   t.equal((await ping(node, POD.address, { timeout: 2000 })).received, 1, 'the world’s echo request');
+
+  for (const { agent, slot } of guests)
+    t.equal(await agent.says('tcp', NODE.address, 7000, { from: [POD.second, 34_000] }), 'hello', `guest ${slot}’s other address`);
 
   // The same source port from two guests to one place, held open together.
   for (const protocol of ['tcp', 'udp'] as const) {
@@ -386,6 +434,69 @@ export async function neighbours(t: Test, backend: Backend): Promise<void> {
   await Promise.all([reading, ...listening]);
 }
 
+/** What goes under another port, because two guests have the same one: both ways, in errors too, and with all sums right. */
+export async function moved(t: Test, backend: Backend): Promise<void> {
+  const world = await withWorld(t, backend, { guests: 2, bare: true });
+  const [first, second] = world.taps;
+  await using wire = await openPacketSocket(world.node, 'vn', { outgoing: false, promiscuous: true });
+  const nextOf = async (frames: AsyncIterable<readonly Uint8Array[]>, protocol: number, text: string): Promise<Uint8Array> => {
+    for await (const batch of frames) {
+      const found = batch.find((one) => one[12] === 8 && one[13] === 0 && one[23] === protocol && Buffer.from(one).includes(text));
+      if (found !== undefined) return found.slice();
+    }
+    throw new Error('it ended');
+  };
+  const mine = { ...GUEST, port: 5000 };
+  const there = { ...NODE, port: 7777 };
+  for (const tap of world.taps) {
+    await tap.send([]);
+    await world.up(tap);
+  }
+  const exchange = async <T>(look: Promise<T>, send: () => Promise<unknown>): Promise<T> => {
+    await send();
+    return look;
+  };
+  const one = await exchange(nextOf(wire.frames(), 17, 'first'), () => first!.send([udp(mine, there, 'first')]));
+  const two = await exchange(nextOf(wire.frames(), 17, 'second'), () => second!.send([udp(mine, there, 'second')]));
+  const [port] = portsOf(two);
+  t.strictSame(portsOf(one), [5000, 7777]);
+  t.not(port, 5000, `goes as ${port}`);
+  t.ok(isWhole(one) && isWhole(two), 'their sums are right');
+  const again = await exchange(nextOf(wire.frames(), 17, 'second again'), () => second!.send([udp(mine, there, 'second again')]));
+  t.strictSame(portsOf(again), [port, 7777], 'and goes so again');
+
+  const answer = udp(there, { ...mine, port }, 'answer');
+  const came = await exchange(nextOf(second!.frames(), 17, 'answer'), () => wire.send([answer]));
+  t.strictSame(portsOf(came), [7777, 5000]);
+  t.ok(isWhole(came));
+  // Nobody is there any more: the guest quotes what it got, and outside it must be what was sent.
+  const quote = (code: number, quoted: Uint8Array): Uint8Array => Uint8Array.of(3, code, 0, 0, 0, 0, 0, 0, ...quoted.subarray(14));
+  const unreachable = await exchange(nextOf(wire.frames(), 1, 'answer'), () => second!.send([icmp(mine, there, quote(3, came))]));
+  t.strictSame(portsOf(unreachable, 34 + 28), [7777, port]);
+  t.ok(isWhole(unreachable));
+  // A router on the way says something of what the guest has sent.
+  const router = { mac: NODE.mac, address: '10.1.0.99' };
+  const told = await exchange(nextOf(second!.frames(), 1, 'second'), () => wire.send([icmp(router, mine, quote(4, two))]));
+  t.strictSame(portsOf(told, 34 + 28), [5000, 7777]);
+  t.equal(told.subarray(26, 30).join('.'), '10.1.0.99');
+  t.ok(isWhole(told));
+}
+
+/** As many guests as there can be: the last one reaches the world and the first one, and is reached. */
+export async function most(t: Test, backend: Backend): Promise<void> {
+  const world = await withWorld(t, backend, { guests: 63, bare: true, ports });
+  const [first, last] = [await world.addGuest(world.taps[0]!, 1), await world.addGuest(world.taps[62]!, 63)];
+  const port = 9063;
+  await first.agent.serve('udp', '0.0.0.0', 9001, 'first ');
+  await last.agent.serve('udp', '0.0.0.0', port, 'last ');
+  await answers(t, 'to the world', 'hello', () => last.agent.says('udp', NODE.address, 7001));
+  await answers(t, 'from the world', 'last hello', () => world.outside.says('udp', POD.address, port));
+  await answers(t, 'to the first one', 'first hello', () => last.agent.says('udp', LOCAL, 9001));
+  await answers(t, 'from the first one', 'last hello', () => first.agent.says('udp', LOCAL, port));
+  await answers(t, 'from a sidecar', 'last hello', () => world.sidecar.says('udp', '127.0.0.1', port));
+  await reachesServices(t, world, 1);
+}
+
 /** `count` exchanges of each guest, from equal source ports at the same time: none crossed, none lost. */
 export async function equalPorts(t: Test, backend: Backend, guests: number, count: number, offload = false): Promise<void> {
   const world = await withWorld(t, backend, { guests, ports, offload });
@@ -410,7 +521,7 @@ async function warm({ guests }: World): Promise<void> {
 }
 
 /** Guests come and go while another one talks. */
-export async function comeAndGo(t: Test, backend: Backend): Promise<void> {
+export async function comeAndGo(t: Test, backend: Backend, check?: (world: World) => Promise<void>): Promise<void> {
   const world = await withWorld(t, backend, { guests: 2, ports });
   const { pod, guests, outside } = world;
   await warm(world);
@@ -453,6 +564,7 @@ export async function comeAndGo(t: Test, backend: Backend): Promise<void> {
     'hello',
     'a connection that was there all the time',
   );
+  await check?.(world);
 }
 
 /** A guest that opens more flows than there can be loses its own, and nobody else's. */
@@ -493,10 +605,49 @@ export async function flood(t: Test, backend: Backend, flows: number, check?: (w
 }
 
 /** Dual stack: IPv6 goes on as before; of several guests it is the first one's. */
-export async function ipv6(t: Test, backend: Backend, options: WorldOptions): Promise<void> {
+export async function ipv6(t: Test, backend: Backend, options: WorldOptions): Promise<World> {
   const world = await withWorld(t, backend, { ipv6: true, ports, ...options });
   const [first] = world.guests;
   t.equal(await until(async () => (await ping(world.node, 'fd00:1::2', { timeout: 500 })).received === 1), true, 'to the guest');
   t.equal(await until(async () => (await ping(first!.netns, 'fd00:1::1', { timeout: 500 })).received === 1), true, 'from the guest');
   await reachesServices(t, world);
+  if (!world.config.podHasAddresses) return world;
+  const there = 'fd00:1::1';
+  for (const protocol of ['udp', 'tcp'] as const) {
+    await world.outside.serve(protocol, there, 7006);
+    for (const agent of [world.sidecar, first!.agent]) {
+      inside(world.pod, 'ip -6 neigh flush dev eth0');
+      await answers(t, `${protocol} of the ${agent === first!.agent ? 'guest' : 'pod'}`, 'hello', () => agent.says(protocol, there, 7006));
+    }
+  }
+  t.equal(await world.sidecar.says('udp', there, 7999), 'ConnectionRefusedError', 'an ICMPv6 error');
+  return world;
+}
+
+/** Who has fd00:1::2, asked by somebody who would have it: RFC 4862, 5.4. The checksum does not matter here. */
+export const neighbourSolicitation = ethernet(
+  POD.mac,
+  '33:33:ff:00:00:02',
+  0x86dd,
+  Uint8Array.from(Buffer.from(`6000000000183aff${'00'.repeat(16)}ff0200000000000000000001ff0000028700000000000000fd000001000000000000000000000002`, 'hex')), // prettier-ignore
+);
+
+/** How many of the frames that a guest sends come out of the pod. */
+export async function outOf(world: World, at: number, frames: readonly Uint8Array[]): Promise<number> {
+  await using wire = await openPacketSocket(world.node, 'vn', { outgoing: false, promiscuous: true });
+  const sent = new Set(frames.map(hex));
+  const end = udp({ ...GUEST, port: 61_997 }, { ...NODE, port: 7 });
+  let came = 0;
+  const done = (async () => {
+    for await (const batch of wire.frames())
+      for (const one of batch) {
+        if (sent.has(hex(one))) came++;
+        if (hex(one) === hex(end)) return;
+      }
+  })();
+  await world.taps[at]!.send(frames);
+  const again = setInterval(() => void world.taps[at]!.send([end]).catch(() => undefined), 50);
+  await done;
+  clearInterval(again);
+  return came;
 }

@@ -25,7 +25,7 @@ const ENOBUFS = 105;
 
 /** What counts unless told otherwise: requests that change something. */
 export function changes(request: string): boolean {
-  return !/^(RTM_GET|read )/.test(request);
+  return !/^(RTM_GET|NFT_MSG_GET|read )/.test(request);
 }
 
 /**
