@@ -19,7 +19,9 @@ export async function localhostStep(netns: Netns, record: PlumbRecord, change: L
   const state = await localhostState(netns, chosen.backend);
   checkAlone(state, record);
   const { operations, record: changed } = await planLocalhost(netns, state, record, chosen, change);
-  if (operations.length === 0 && same(record as unknown as Value, changed as unknown as Value)) return undefined;
+  const { table: _, ...then } = record.localhost ?? { table: undefined };
+  const before = { ...record, ...(record.localhost !== undefined && { localhost: then }) };
+  if (operations.length === 0 && same(before as unknown as Value, changed as unknown as Value)) return undefined;
   return { operations, record: changed, ...checking(netns, changed, operations) };
 }
 
@@ -48,7 +50,8 @@ export async function mendStep(netns: Netns, record: PlumbRecord): Promise<Step 
   const left = await remnants(netns, record);
   // They are ours, and go with the plumbing anyway: another undo finds them gone.
   if (left.length > 0) await perform(netns, left);
-  const step = await localhostStep(netns, record, {});
+  const anew = localhostFaults(record, await lookAt(netns, record, [])).some(({ code }) => code.startsWith('LOCALHOST_'));
+  const step = await localhostStep(netns, record, { anew });
   const state = await lookAt(netns, record, []);
   const down = (record.guests ?? []).filter(({ wiring }) => state.links.get(wiring.tap.ifindex)?.up === false);
   if (down.length === 0) return step;
