@@ -10,6 +10,7 @@ import { frameMeasurements } from './measurements/frames.js';
 import { localhostMeasurements } from './measurements/localhost.js';
 import { overlayMeasurement } from './measurements/overlay.js';
 import { plumbMeasurements } from './measurements/plumb.js';
+import { modeMeasurements } from './measurements/modes.js';
 import { podMeasurement } from './measurements/pod.js';
 import { importMeasurement, latenessMeasurement } from './measurements/process.js';
 import { requestMeasurements } from './measurements/requests.js';
@@ -21,6 +22,7 @@ const measurements: readonly Measurement[] = [
   ...deviceMeasurements,
   podMeasurement,
   ...plumbMeasurements,
+  ...modeMeasurements,
   overlayMeasurement,
   ...dumpMeasurements,
   ...eventMeasurements,

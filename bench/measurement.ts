@@ -1,10 +1,10 @@
 import type { Netns } from 'podtap';
 import type { Worker } from './worker.js';
 
-/** One figure of a round. Times are measured in nanoseconds, and shown in the unit. */
+/** One figure of a round. Times are measured in nanoseconds, and shown in the unit; of 'a second' more is better. */
 export interface Figure {
   readonly title: string;
-  readonly unit: 'ns' | 'µs' | 'ms' | 'number';
+  readonly unit: 'ns' | 'µs' | 'ms' | 'number' | 'a second';
   /** What podtap shall be, against the baseline: at most so many times it, or at most so much more, in nanoseconds. */
   readonly target?: { readonly ratio: number } | { readonly more: number };
 }

@@ -43,7 +43,7 @@ function judge(target: NonNullable<Figure['target']>, podtap: Row, baseline: Row
   return { text: `at most ${text} more`, met: podtap.median - baseline.median <= target.more };
 }
 
-const divisors = { ns: 1, µs: 1000, ms: 1e6, number: 1 };
+const divisors = { ns: 1, µs: 1000, ms: 1e6, number: 1, 'a second': 1 };
 
 /** A block of lines: the title, and a line for each contender. */
 export function print({ title, unit, rows, target }: Result): string {
@@ -51,7 +51,9 @@ export function print({ title, unit, rows, target }: Result): string {
     const scaled = row.median / divisors[unit];
     return unit === 'number'
       ? String(scaled)
-      : `${scaled < 10 ? scaled.toFixed(2) : scaled < 100 ? scaled.toFixed(1) : scaled.toFixed(0)} ${unit}`;
+      : unit === 'a second'
+        ? `${(scaled / 1000).toFixed(0)} k`
+        : `${scaled < 10 ? scaled.toFixed(2) : scaled < 100 ? scaled.toFixed(1) : scaled.toFixed(0)} ${unit}`;
   };
   if (rows.length === 1) return `${title}: ${value(rows[0]!)}`;
   const times = (ratio: number): string => (ratio < 10 ? ratio.toFixed(2) : ratio.toFixed(0));

@@ -78,7 +78,7 @@ async function scene(): Promise<void> {
   await using net2 = await step('Another one takes over that of POD2', [], () => plumb(pod2, { tap: 'tap100', label: 'scene/8/pod2' }));
   show('guest 1', [net1.guest.addresses[0]?.address, 'via', net1.guest.gateway.ipv4, `MTU ${net1.guest.mtu}`]);
   show('guest 2', [net2.guest.addresses[0]?.address, 'via', net2.guest.gateway.ipv4, `MTU ${net2.guest.mtu}`]);
-  show('they are', linux ? "Linux in user mode: linux.uml, with the arguments that podtap/guest's uml() prints" : 'namespaces behind the TAPs: user-mode Linux is not installed'); // prettier-ignore
+  show('they are', linux ? "Linux in user mode: linux.uml, with the arguments that podtap/guest's uml() prints" : 'namespaces behind the TAPs: user-mode Linux is not installed, or does not boot here'); // prettier-ignore
   const [talker, listener] = await Promise.all([startGuest(pod1, net1, linux), startGuest(pod2, net2, linux)]);
   await using _talker = talker;
   await using _listener = listener;

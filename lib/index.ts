@@ -52,6 +52,7 @@ export { addFilter, addQdisc, deleteFilter, deleteQdisc, listFilters, listQdiscs
 export { type TapOptions, createTap, openTap } from './primitive/tap.js';
 export { type KernelEvent, type WatchOptions, watch } from './primitive/watch.js';
 export type { PlumbingEvent } from './plumb/events.js';
+export type { MaintainOptions } from './plumb/maintain.js';
 export { type InspectedPlumbing, type Inspection, inspect } from './plumb/inspect.js';
 export { exposeLocalhost } from './plumb/expose.js';
 export type { AddGuestOptions, PlumbedGuest } from './plumb/guests.js';

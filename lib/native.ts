@@ -185,6 +185,8 @@ export interface NativeAddon {
   sysctlOpen(netns: Descriptor, name: string): Promise<Descriptor>;
   sysctlRead(directory: Descriptor, path: string): Promise<string>;
   sysctlWrite(directory: Descriptor, path: string, value: string): Promise<void>;
+  /** A file of /proc/net as seen inside. */
+  procNetRead(netns: Descriptor, name: string): Promise<string>;
   /** Bound and listening, or connecting (wait 'writable', then socketError), or connected where UDP and ICMP have a peer. Non-blocking. */
   socketOpen(netns: Descriptor, spec: SocketSpec): Promise<Descriptor>;
   socketError(descriptor: Descriptor): number; // SO_ERROR

@@ -21,6 +21,7 @@ Result<UniqueFd> OpenDirectory(const std::string& name) {
   return directory;
 }
 
+/** All of it, whatever its size is said to be. */
 Result<std::string> Read(int directory, const std::string& path) {
   const UniqueFd file(openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return LastError("openat", path);
@@ -58,6 +59,16 @@ Napi::Value SysctlRead(const Napi::CallbackInfo& info) {
   return RunAsync<std::string>(info, [directory, path](StopSignal) { return Read(directory->number(), path); });
 }
 
+/** /proc/net of a thread is that of its namespace: another one's is there only for as long as a thread is inside. */
+Napi::Value ProcNetRead(const Napi::CallbackInfo& info) {
+  const SharedFile netns = FileArgument(info, 0);
+  const std::string path = "/proc/thread-self/net/" + ReadText(info.Env(), info[1]);
+  if (!netns) return RejectedPromise(info, Failure{EBADF, "setns"});
+  return RunAsync<std::string>(info, [netns, path](StopSignal) {
+    return InNamespace<std::string>(netns->number(), [&] { return Read(AT_FDCWD, path); });
+  });
+}
+
 Napi::Value SysctlWrite(const Napi::CallbackInfo& info) {
   const SharedFile directory = FileArgument(info, 0);
   const std::string path = ReadText(info.Env(), info[1]);
@@ -73,6 +84,7 @@ void DefineSysctl(Exports& exports) {
   exports.Define<SysctlOpen>("sysctlOpen");
   exports.Define<SysctlRead>("sysctlRead");
   exports.Define<SysctlWrite>("sysctlWrite");
+  exports.Define<ProcNetRead>("procNetRead");
 }
 
 }  // namespace podtap

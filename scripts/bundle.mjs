@@ -29,13 +29,24 @@ const { metafile } = await build({
   platform: 'node',
   format: 'esm',
   target: 'node20.19',
-  keepNames: true,
   legalComments: 'none', // THIRD-PARTY.txt has them all
   sourcemap: 'linked',
   sourcesContent: false,
   metafile: true,
 });
+for (const file of Object.keys(metafile.outputs).filter((name) => name.endsWith('.js'))) nameClasses(join(root, file));
 writeFileSync(join(output, 'THIRD-PARTY.txt'), notices(Object.keys(metafile.inputs)));
+
+/**
+ * A class that names itself within is called _Netns in a bundle, which users see where one is printed. esbuild's keepNames would name
+ * every function anew each time it is made: a fifth of the time that an import takes.
+ * @param {string} file
+ */
+function nameClasses(file) {
+  const text = readFileSync(file, 'utf8');
+  const named = text.replace(/^var (\w+) = class _\1( extends \w+)? \{$/gm, (line, name) => `${line} static { Object.defineProperty(this, 'name', { value: '${name}' }); }`); // prettier-ignore
+  if (named !== text) writeFileSync(file, named);
+}
 
 /**
  * The licences of the packages that files of the bundle come from.

@@ -26,6 +26,7 @@ export const needs = {
     program('setpriv', 'util-linux'),
     program('mount', 'mount'),
     program('nft', 'nftables'),
+    program('iptables', 'iptables'), // Docker's rules
     program('tcpdump', 'tcpdump'),
     program('openssl', 'openssl'),
     program('etcd', 'etcd-server'), // Debian starts it as a service too, which the tests neither use nor disturb
@@ -44,9 +45,8 @@ export const needs = {
       package: 'dracut-network',
       present: () => existsSync('/usr/lib/dracut/modules.d/40network/net-lib.sh'),
     },
-    // The engine, its client, containerd and runc; with its rules by iptables.
+    // The engine, its client, containerd and runc.
     program('dockerd', 'docker.io'),
-    program('iptables', 'iptables'),
     program('netplan', 'netplan.io'),
     program('cloud-init', 'cloud-init'),
   ],

@@ -12,7 +12,7 @@ import { collectModules, fetchKernel } from './kernels.mjs';
 import { needs, provide } from './needs.mjs';
 import { prepare } from './prepare.mjs';
 import { Results } from './results.mjs';
-import { main, root, seconds, step } from './steps.mjs';
+import { Stop, main, root, seconds, step } from './steps.mjs';
 
 /** Of bookworm's own archive. */
 const kernels = { 6.1: 'linux-image-amd64', 6.12: 'linux-image-6.12-amd64' };
@@ -27,6 +27,10 @@ await main(async () => {
   await prepare();
   await provide(needs.kernels);
   const files = testFiles(words.filter((word) => !(word in kernels)));
+  if (files.length === 0) {
+    console.error(`no test file below test/ has one of these in its path: ${words.join(' ')}`);
+    throw new Stop('files');
+  }
   let ok = true;
   /** @type {string[]} */
   const reports = [];

@@ -27,6 +27,9 @@ static const struct {
   {"pod", pod},
   {"plumb", plumb},
   {"unplumb", unplumb},
+  {"plumb-redirect", plumb_redirect},
+  {"unplumb-redirect", unplumb_redirect},
+  {"packets", packets},
   {"routes", dump_routes},
   {"neighbors", dump_neighbors},
   {"links", dump_links},
@@ -47,9 +50,9 @@ int main(void)
   netlink_socket = open_netlink();
   char line[512];
   while (fgets(line, sizeof line, stdin)) {
-    char *words[8] = {0};
+    char *words[10] = {0};
     size_t count = 0;
-    for (char *word = strtok(line, " \n"); word && count < 7; word = strtok(NULL, " \n")) words[count++] = word;
+    for (char *word = strtok(line, " \n"); word && count < 9; word = strtok(NULL, " \n")) words[count++] = word;
     command *run = NULL;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
       if (count > 0 && strcmp(commands[i].name, words[0]) == 0) run = commands[i].run;

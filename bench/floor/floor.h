@@ -66,5 +66,6 @@ struct answer {
 typedef struct answer command(char **words);
 
 command enter, getlink, updown, address, mac, change, tap, veth, bridge, pod, plumb, unplumb;
+command plumb_redirect, unplumb_redirect, packets;
 command dump_routes, dump_neighbors, dump_links, fill_routes, fill_neighbors, fill_links;
 command fill_tap, echo_frames, burst, churn, overlay;

@@ -1,5 +1,5 @@
 /* What plumb does for a pod by bridge, and its undo: the same reads before and after, the same changes, in as few messages as can be. */
-#include "floor.h"
+#include "steps.h"
 
 #include <linux/fib_rules.h>
 #include <linux/if_bridge.h>
@@ -14,8 +14,6 @@
 
 enum { BRIDGE_INDEX = 90001 };
 
-static struct batch batch;
-
 struct address {
   unsigned char family, prefix, flags;
   unsigned char bytes[16];
@@ -28,21 +26,6 @@ static struct {
   struct address addresses[8];
   size_t count;
 } pod_;
-
-static int acknowledgements;
-
-static struct ifinfomsg *change_link(int type, int flags, int ifindex)
-{
-  acknowledgements++;
-  return link_message(&batch, type, NLM_F_ACK | flags, ifindex);
-}
-
-static void send_changes(const char *what)
-{
-  const int expected = acknowledgements;
-  acknowledgements = 0;
-  expect(exchange(&batch, expected, NULL, NULL), what);
-}
 
 static void take_link(const struct nlmsghdr *message, void *context)
 {
@@ -64,100 +47,64 @@ static void take_address(const struct nlmsghdr *message, void *context)
   memcpy(address->bytes, RTA_DATA(own), RTA_PAYLOAD(own));
 }
 
-static void read_table(int type, size_t body, int family, visitor *visit)
-{
-  unsigned char *header = begin(&batch, type, NLM_F_DUMP, body);
-  header[0] = (unsigned char)family;
-  expect(exchange(&batch, 0, visit, NULL), "dump");
-}
-
 static void read_all(visitor *links, visitor *addresses)
 {
-  link_message(&batch, RTM_GETLINK, NLM_F_DUMP, 0);
-  number(&batch, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-  expect(exchange(&batch, 0, links, NULL), "links");
+  link_message(&steps, RTM_GETLINK, NLM_F_DUMP, 0);
+  number(&steps, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  expect(exchange(&steps, 0, links, NULL), "links");
   read_table(RTM_GETADDR, sizeof(struct ifaddrmsg), AF_UNSPEC, addresses);
   read_table(RTM_GETROUTE, sizeof(struct rtmsg), AF_INET, NULL);
   read_table(RTM_GETROUTE, sizeof(struct rtmsg), AF_INET6, NULL);
   read_table(RTM_GETRULE, sizeof(struct fib_rule_hdr), AF_INET, NULL);
   read_table(RTM_GETRULE, sizeof(struct fib_rule_hdr), AF_INET6, NULL);
   read_table(RTM_GETNEIGH, sizeof(struct ndmsg), AF_UNSPEC, NULL);
-  struct ndmsg *proxies = begin(&batch, RTM_GETNEIGH, NLM_F_DUMP, sizeof *proxies);
+  struct ndmsg *proxies = begin(&steps, RTM_GETNEIGH, NLM_F_DUMP, sizeof *proxies);
   proxies->ndm_flags = NTF_PROXY;
-  expect(exchange(&batch, 0, NULL, NULL), "proxies");
+  expect(exchange(&steps, 0, NULL, NULL), "proxies");
   read_table(RTM_GETNEIGH, sizeof(struct ndmsg), AF_BRIDGE, NULL);
-}
-
-static void make_tap(void)
-{
-  const int tap = open_tap("tap0", 0);
-  if (ioctl(tap, TUNSETPERSIST, 1) < 0 || ioctl(tap, TUNSETVNETHDRSZ, &(int){10}) < 0 || ioctl(tap, TUNSETOFFLOAD, 0) < 0) fail("tap0");
-  close(tap);
-  pod_.tap = index_of(&batch, "tap0");
-}
-
-static void silent_ipv6(int mode)
-{
-  const size_t families = begin_nest(&batch, IFLA_AF_SPEC);
-  const size_t inet6 = begin_nest(&batch, AF_INET6);
-  attribute(&batch, IFLA_INET6_ADDR_GEN_MODE, &(unsigned char){(unsigned char)mode}, 1);
-  end_nest(&batch, inet6);
-  end_nest(&batch, families);
 }
 
 static void make_bridge(void)
 {
   change_link(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, BRIDGE_INDEX);
-  text(&batch, IFLA_IFNAME, "br0");
-  attribute(&batch, IFLA_ADDRESS, (unsigned char[]){2, 0, 0, 0, 3, 1}, 6);
-  const size_t info = begin_nest(&batch, IFLA_LINKINFO);
-  text(&batch, IFLA_INFO_KIND, "bridge");
-  const size_t data = begin_nest(&batch, IFLA_INFO_DATA);
-  number(&batch, IFLA_BR_FORWARD_DELAY, 0);
-  number(&batch, IFLA_BR_STP_STATE, 0);
+  text(&steps, IFLA_IFNAME, "br0");
+  attribute(&steps, IFLA_ADDRESS, (unsigned char[]){2, 0, 0, 0, 3, 1}, 6);
+  const size_t info = begin_nest(&steps, IFLA_LINKINFO);
+  text(&steps, IFLA_INFO_KIND, "bridge");
+  const size_t data = begin_nest(&steps, IFLA_INFO_DATA);
+  number(&steps, IFLA_BR_FORWARD_DELAY, 0);
+  number(&steps, IFLA_BR_STP_STATE, 0);
   static const int off[] = {IFLA_BR_MCAST_SNOOPING, IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES, IFLA_BR_NF_CALL_ARPTABLES};
-  for (size_t i = 0; i < sizeof off / sizeof *off; i++) attribute(&batch, off[i], &(unsigned char){0}, 1);
-  end_nest(&batch, data);
-  end_nest(&batch, info);
+  for (size_t i = 0; i < sizeof off / sizeof *off; i++) attribute(&steps, off[i], &(unsigned char){0}, 1);
+  end_nest(&steps, data);
+  end_nest(&steps, info);
   change_link(RTM_SETLINK, 0, BRIDGE_INDEX);
-  number(&batch, IFLA_MTU, 1279);
+  number(&steps, IFLA_MTU, 1279);
 }
 
 static void no_learning(int ifindex)
 {
   change_link(RTM_NEWLINK, 0, ifindex);
-  const size_t info = begin_nest(&batch, IFLA_LINKINFO);
-  text(&batch, IFLA_INFO_SLAVE_KIND, "bridge");
-  const size_t data = begin_nest(&batch, IFLA_INFO_SLAVE_DATA);
-  attribute(&batch, IFLA_BRPORT_LEARNING, &(unsigned char){0}, 1);
-  end_nest(&batch, data);
-  end_nest(&batch, info);
+  const size_t info = begin_nest(&steps, IFLA_LINKINFO);
+  text(&steps, IFLA_INFO_SLAVE_KIND, "bridge");
+  const size_t data = begin_nest(&steps, IFLA_INFO_SLAVE_DATA);
+  attribute(&steps, IFLA_BRPORT_LEARNING, &(unsigned char){0}, 1);
+  end_nest(&steps, data);
+  end_nest(&steps, info);
 }
 
 static void set_master(int ifindex, uint32_t master)
 {
   change_link(RTM_SETLINK, 0, ifindex);
-  number(&batch, IFLA_MASTER, master);
-}
-
-static void bring_up(int ifindex)
-{
-  struct ifinfomsg *link = change_link(RTM_SETLINK, 0, ifindex);
-  link->ifi_change = link->ifi_flags = IFF_UP;
-}
-
-static void set_mac(int ifindex, const unsigned char *mac)
-{
-  change_link(RTM_SETLINK, 0, ifindex);
-  attribute(&batch, IFLA_ADDRESS, mac, 6);
+  number(&steps, IFLA_MASTER, master);
 }
 
 static void address_message(int type, int flags, const struct address *address)
 {
-  acknowledgements++;
-  struct ifaddrmsg *header = begin(&batch, type, NLM_F_ACK | flags, sizeof *header);
+  expect_answer();
+  struct ifaddrmsg *header = begin(&steps, type, NLM_F_ACK | flags, sizeof *header);
   *header = (struct ifaddrmsg){.ifa_family = address->family, .ifa_prefixlen = address->prefix, .ifa_index = (unsigned)pod_.eth0, .ifa_flags = address->flags};
-  attribute(&batch, IFA_LOCAL, address->bytes, address->family == AF_INET ? 4 : 16);
+  attribute(&steps, IFA_LOCAL, address->bytes, address->family == AF_INET ? 4 : 16);
 }
 
 /* Takes nothing; the pod's eth0 has addresses and a default route by 10.1.0.1. */
@@ -167,12 +114,12 @@ struct answer plumb(char **words)
   const uint64_t start = nanoseconds();
   pod_.count = 0;
   read_all(take_link, take_address);
-  make_tap();
+  pod_.tap = make_tap();
   set_mac(pod_.tap, (unsigned char[]){0xfe, 0, 0, 0, 0, 1});
-  text(&batch, IFLA_IFALIAS, "podtap bridge eth0");
+  text(&steps, IFLA_IFALIAS, "podtap bridge eth0");
   silent_ipv6(IN6_ADDR_GEN_MODE_NONE);
   make_bridge();
-  text(&batch, IFLA_IFALIAS, "podtap bridge eth0");
+  text(&steps, IFLA_IFALIAS, "podtap bridge eth0");
   change_link(RTM_SETLINK, 0, pod_.eth0);
   silent_ipv6(IN6_ADDR_GEN_MODE_NONE);
   for (size_t i = 0; i < pod_.count; i++) address_message(RTM_DELADDR, 0, &pod_.addresses[i]);
@@ -181,10 +128,10 @@ struct answer plumb(char **words)
   no_learning(pod_.eth0);
   set_master(pod_.tap, BRIDGE_INDEX);
   no_learning(pod_.tap);
-  acknowledgements++;
-  struct ndmsg *entry = begin(&batch, RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sizeof *entry);
+  expect_answer();
+  struct ndmsg *entry = begin(&steps, RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sizeof *entry);
   *entry = (struct ndmsg){.ndm_family = AF_BRIDGE, .ndm_ifindex = pod_.tap, .ndm_state = NUD_NOARP | NUD_REACHABLE, .ndm_flags = NTF_MASTER};
-  attribute(&batch, NDA_LLADDR, pod_.mac, 6);
+  attribute(&steps, NDA_LLADDR, pod_.mac, 6);
   bring_up(pod_.tap);
   bring_up(BRIDGE_INDEX);
   send_changes("plumb");
@@ -205,10 +152,10 @@ struct answer unplumb(char **words)
     if (address.family == AF_INET6) address.flags |= IFA_F_NODAD;
     address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &address);
   }
-  acknowledgements++;
-  struct rtmsg *route = begin(&batch, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, sizeof *route);
+  expect_answer();
+  struct rtmsg *route = begin(&steps, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, sizeof *route);
   *route = (struct rtmsg){.rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT, .rtm_type = RTN_UNICAST};
-  attribute(&batch, RTA_GATEWAY, (unsigned char[]){10, 1, 0, 1}, 4);
+  attribute(&steps, RTA_GATEWAY, (unsigned char[]){10, 1, 0, 1}, 4);
   for (size_t i = 0; i < pod_.count; i++)
     if (pod_.addresses[i].family == AF_INET6) address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &pod_.addresses[i]);
   change_link(RTM_SETLINK, 0, pod_.eth0);
@@ -216,11 +163,11 @@ struct answer unplumb(char **words)
   send_changes("unplumb");
   const uint64_t works = nanoseconds();
   change_link(RTM_SETLINK, 0, pod_.tap);
-  number(&batch, IFLA_GROUP, 99);
+  number(&steps, IFLA_GROUP, 99);
   change_link(RTM_SETLINK, 0, BRIDGE_INDEX);
-  number(&batch, IFLA_GROUP, 99);
+  number(&steps, IFLA_GROUP, 99);
   send_changes("group");
-  delete_group(&batch, 99);
-  expect(exchange(&batch, 1, NULL, NULL), "delete");
+  delete_group(&steps, 99);
+  expect(exchange(&steps, 1, NULL, NULL), "delete");
   return (struct answer){2, {works - start, nanoseconds() - works}};
 }

@@ -1,4 +1,4 @@
-// The whole job and its undo, against C that reads and changes the same: plumb by bridge with its snapshot, its journal (which is
+// The whole job and its undo, against C that reads and changes the same: plumb by bridge and by redirect with its snapshot, its journal (which is
 // podtap's alone) and its reading back. Each pod is a namespace of its own, and each contender gets fresh ones.
 import { closeSync, openSync, readSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -6,34 +6,13 @@ import { type Netns, plumb } from 'podtap';
 import { type Bench, type Contender, type Measurement, PODTAP, median, quantile, timed } from '../measurement.js';
 import { SETTLE_MILLISECONDS, createPod, deletePods } from '../pods.js';
 
+type Mode = 'bridge' | 'redirect' | 'ebpf' | 'macvtap';
 const GROUP = 89;
 const AT_ONCE = 200;
 
 export const plumbMeasurements: readonly Measurement[] = [
-  {
-    name: 'plumb',
-    figures: [
-      { title: 'plumb, bridge', unit: 'µs', target: { ratio: 1.3 } },
-      { title: 'undo, everything: eth0 works again, and what was made is deleted', unit: 'ms', target: { ratio: 1.2 } },
-    ],
-    prepare: async (bench) => {
-      const each = bench.quick ? 2 : 5;
-      const pods: Netns[] = [];
-      const take = async (): Promise<Netns[]> => {
-        const own: Netns[] = [];
-        for (let count = 0; count < each * (bench.rounds + 1); count++) own.push(await createPod(bench, pods.length + own.length, GROUP));
-        pods.push(...own);
-        return own;
-      };
-      const [ofC, ofPodtap] = [await take(), await take()];
-      await delay(SETTLE_MILLISECONDS / 2);
-      const contenders: Contender[] = [
-        { name: 'C', round: () => medians(ofC.splice(0, each), (pod) => byFloor(bench, pod)) },
-        { name: PODTAP, round: () => medians(ofPodtap.splice(0, each), byPodtap) },
-      ];
-      return { contenders, restore: () => restore(bench, pods) };
-    },
-  },
+  plumbing('plumb', 'bridge', { plumb: 'plumb', undo: 'unplumb', ratio: 1.3 }),
+  plumbing('plumb-redirect', 'redirect', { plumb: 'plumb-redirect', undo: 'unplumb-redirect', ratio: 1.6 }),
   {
     name: 'plumb-at-once',
     figures: [{ title: `${AT_ONCE} pods plumbed, Promise.all; C one after the other`, unit: 'ms', target: { ratio: 1.2 } }],
@@ -101,6 +80,38 @@ export const plumbMeasurements: readonly Measurement[] = [
   },
 ];
 
+/** By C and by podtap, each with pods of its own. */
+function plumbing(
+  name: string,
+  mode: 'bridge' | 'redirect',
+  floor: { readonly plumb: string; readonly undo: string; readonly ratio: number },
+): Measurement {
+  return {
+    name,
+    figures: [
+      { title: `plumb, ${mode}`, unit: 'µs', target: { ratio: floor.ratio } },
+      { title: 'undo, everything: eth0 works again, and what was made is deleted', unit: 'ms', target: { ratio: 1.2 } },
+    ],
+    prepare: async (bench) => {
+      const each = bench.quick ? 2 : 5;
+      const pods: Netns[] = [];
+      const take = async (): Promise<Netns[]> => {
+        const own: Netns[] = [];
+        for (let count = 0; count < each * (bench.rounds + 1); count++) own.push(await createPod(bench, pods.length + own.length, GROUP));
+        pods.push(...own);
+        return own;
+      };
+      const [ofC, ofPodtap] = [await take(), await take()];
+      await delay(SETTLE_MILLISECONDS / 2);
+      const contenders: Contender[] = [
+        { name: 'C', round: () => medians(ofC.splice(0, each), (pod) => byFloor(bench, pod, floor)) },
+        { name: PODTAP, round: () => medians(ofPodtap.splice(0, each), (pod) => byPodtap(pod, mode)) },
+      ];
+      return { contenders, restore: () => restore(bench, pods) };
+    },
+  };
+}
+
 /** Of timers of a millisecond while some work lasts: the 99th percentile, the worst, and the worst without what others took of the processors. */
 async function lateness(work: Promise<void>): Promise<readonly number[]> {
   const busy = { yet: true };
@@ -137,16 +148,16 @@ async function medians(pods: readonly Netns[], measure: (pod: Netns) => Promise<
   return [median(samples.map(([one]) => one)), median(samples.map(([, other]) => other))];
 }
 
-async function byFloor({ floor }: Bench, pod: Netns): Promise<readonly [number, number]> {
+async function byFloor({ floor }: Bench, pod: Netns, by: { plumb: string; undo: string }): Promise<readonly [number, number]> {
   await floor.ask(`enter ${pod.path}`);
-  const [plumbed] = await floor.ask('plumb');
-  const [works, deleted] = await floor.ask('unplumb');
+  const [plumbed] = await floor.ask(by.plumb);
+  const [works, deleted] = await floor.ask(by.undo);
   return [plumbed!, works! + deleted!];
 }
 
-async function byPodtap(pod: Netns): Promise<readonly [number, number]> {
+async function byPodtap(pod: Netns, mode: Mode): Promise<readonly [number, number]> {
   let plumbing: Awaited<ReturnType<typeof plumb>> | undefined;
-  const plumbed = await timed(async () => (plumbing = await plumb(pod, { mode: 'bridge' })));
+  const plumbed = await timed(async () => (plumbing = await plumb(pod, { mode })));
   return [plumbed, await timed(() => plumbing!.undo())];
 }
 

@@ -125,7 +125,10 @@ export class Localhost implements AsyncDisposable {
   }
 }
 
-/** @throws BpfLoadError; PodtapError EPERM; UnsupportedError */
+/**
+ * Takes some 2 MB of the kernel's memory, and needs Linux 5.12 (atomic operations of programs).
+ * @throws BpfLoadError; PodtapError EPERM; UnsupportedError
+ */
 export async function loadLocalhost(config: LocalhostConfig): Promise<Localhost> {
   const { programs, maps } = await loadObject(localhost);
   const loaded = new Localhost(programs, maps);

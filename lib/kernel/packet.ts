@@ -2,8 +2,8 @@ import * as v from 'valibot';
 import { boolean, check, integer, optional, options, u16 } from '../check.js';
 import { PodtapError } from '../errors.js';
 import { type Descriptor, native } from '../native.js';
+import { type BpfInstruction, encodeInstructions } from '../wire/bpf/classic.js';
 import { type CapturedBytes, decodeCaptured } from '../wire/capture.js';
-import { Writer } from '../wire/writer.js';
 import { type Scope, attachment } from './netns.js';
 import { Writing, batches, failure } from './queue.js';
 import { system } from './system.js';
@@ -15,8 +15,7 @@ const HANDED_OVER = 25;
 export const RING_BLOCK = 128 * 1024;
 const ETH_P_ALL = 3; // uapi/linux/if_ether.h
 
-/** One instruction of classic BPF: struct sock_filter, as `tcpdump -dd` prints it. */
-export type BpfInstruction = readonly [code: number, jt: number, jf: number, k: number];
+export type { BpfInstruction };
 
 export interface PacketOptions {
   /** Which frames, by EtherType. Default: all. */
@@ -64,7 +63,7 @@ export class PacketSocket implements AsyncDisposable {
   /** @throws PodtapError ENODEV: no such device; EPERM: CAP_NET_RAW is missing */
   static async open(scope: Scope, ifindex: number, settings: PacketOptions = {}, ringBlocks = 0): Promise<PacketSocket> {
     const { filter, protocol = ETH_P_ALL, ...rest } = check(packetOptions, settings, 'openPacketSocket');
-    const spec = { ifindex, protocol, ringBlocks, ...rest, ...(filter !== undefined && { filter: encodeFilter(filter) }) };
+    const spec = { ifindex, protocol, ringBlocks, ...rest, ...(filter !== undefined && { filter: encodeInstructions(filter) }) };
     return new PacketSocket(await system(native().packetOpen(attachment(scope).netns, spec)));
   }
 
@@ -128,16 +127,4 @@ export class PacketSocket implements AsyncDisposable {
     if (this.#descriptor === undefined) throw new PodtapError('this packet socket is closed', { code: 'ERR_HANDLE_CLOSED' });
     return this.#descriptor;
   }
-}
-
-/** struct sock_filter[]: u16 code, u8 jt, u8 jf, u32 k, in the host's byte order. */
-function encodeFilter(program: readonly BpfInstruction[]): Uint8Array {
-  const writer = new Writer();
-  for (const [code, jt, jf, k] of program) {
-    writer.u16(code);
-    writer.byte(jt);
-    writer.byte(jf);
-    writer.u32(k);
-  }
-  return writer.finish();
 }

@@ -49,6 +49,9 @@ export function tunFailure(failure: SystemFailure): Error | undefined {
   return undefined;
 }
 
+/** Descriptors of a device that were opened already: a queue each. */
+export type HeldQueues = readonly Descriptor[];
+
 /**
  * A TAP device: an interface whose wire is a descriptor. Holds none until one is needed, if the device is persistent, so that a
  * monitor can open it by name.

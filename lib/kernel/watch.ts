@@ -8,18 +8,18 @@ import { type Message, eachMessage } from '../wire/message.js';
 import { type FdbEntry, type Neighbor, RTM_DELNEIGH, RTM_NEWNEIGH, decodeFdb, decodeNeighbor } from '../wire/neighbor.js';
 import { type Route, RTM_DELROUTE, RTM_NEWROUTE, decodeRoute } from '../wire/route.js';
 import { type Rule, RTM_DELRULE, RTM_NEWRULE, decodeRule } from '../wire/rule.js';
-import { type Filter, RTM_DELTFILTER, RTM_NEWTFILTER, decodeFilter } from '../wire/tc.js';
+import { type Filter, type Qdisc, RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWQDISC, RTM_NEWTFILTER, decodeFilter, decodeQdisc } from '../wire/tc.js'; // prettier-ignore
 import { type Scope, attachment } from './netns.js';
 import { batches, failure } from './queue.js';
 import { system } from './system.js';
 
 export type WatchGroup = 'link' | 'address' | 'route' | 'neighbor' | 'rule' | 'fdb';
-/** What can be subscribed to; of filters there is no table of a whole namespace to begin with. */
+/** What can be subscribed to; of filters there is no table of a whole namespace to begin with. With them come qdiscs: of the filters that go with one nothing else is told. */
 export type SubscribedGroup = WatchGroup | 'filter';
 export type WatchedObject = Link | Address | Route | Neighbor | Rule | FdbEntry;
 
 export type Change =
-  | { readonly type: 'new' | 'deleted'; readonly object: WatchedObject | Filter }
+  | { readonly type: 'new' | 'deleted'; readonly object: WatchedObject | Filter | Qdisc }
   /** The socket's buffer was full: changes were lost. What was still in it has been dropped, as older than what is to be read now. */
   | { readonly type: 'overrun' };
 
@@ -120,6 +120,9 @@ function decodeChange(from: Bytes, message: Message, groups: readonly Subscribed
     case RTM_NEWTFILTER:
     case RTM_DELTFILTER:
       return { type: message.type === RTM_NEWTFILTER ? 'new' : 'deleted', object: decodeFilter(from, message) };
+    case RTM_NEWQDISC:
+    case RTM_DELQDISC:
+      return { type: message.type === RTM_NEWQDISC ? 'new' : 'deleted', object: decodeQdisc(from, message) };
     default:
       return undefined;
   }

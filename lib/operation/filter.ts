@@ -3,6 +3,8 @@ import { type LinkRef, type Schema, array, boolean, integer, interfaceName, link
 import { keys } from '../state/resource.js';
 import { ownFilter, ownName } from '../state/tc.js';
 import { type FlowerOptions, flowerTable } from '../wire/filter/flower.js';
+import { decodeInstructions } from '../wire/bpf/classic.js';
+import type { BpfOptions } from '../wire/filter/bpf.js';
 import type { U32Key, U32Options } from '../wire/filter/u32.js';
 import { parseFilterParent, parseHandle, parseU32Handle } from '../wire/handle.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
@@ -229,9 +231,17 @@ function placeWords({ parent, protocol, priority, handle, chain }: FilterDelete[
 function matchWords({ kind, options: given }: FilterRequest): readonly (string | number | undefined)[] {
   if (given === undefined || given instanceof Uint8Array) return [];
   if (kind === 'flower') return Object.entries((given as { keys?: object }).keys ?? {}).flatMap(([name, value]) => [name, String(value)]);
+  if (kind === 'bpf') return bpfWords(given);
   if (kind !== 'u32') return option('classid', (given as { classid?: string }).classid);
   const { selector, classid, link, divisor } = given as U32Options;
   const hex = (value: number): string => `0x${(value >>> 0).toString(16)}`;
   const keys = (selector?.keys ?? []).flatMap(({ value, mask, offset }) => ['match', 'u32', hex(value), hex(mask), 'at', offset]);
   return [...option('divisor', divisor), ...keys, ...option('classid', classid), ...option('link', link)];
+}
+
+/** A classic program as tc-bpf(8) takes it: how many instructions, and their four numbers each. */
+function bpfWords({ operations, directAction = false, classid }: BpfOptions): readonly (string | undefined)[] {
+  const program = operations === undefined ? undefined : decodeInstructions(operations);
+  const bytecode = program === undefined ? undefined : [program.length, ...program.map((one) => one.join(' '))].join(',');
+  return [...(directAction ? ['direct-action'] : []), ...option('bytecode', bytecode), ...option('classid', classid)];
 }

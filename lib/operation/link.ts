@@ -16,6 +16,7 @@ import {
   text,
   u32,
 } from '../check.js';
+import { portSettings } from '../state/link.js';
 import { keys } from '../state/resource.js';
 import { devicesOf, isIpv6 } from '../state/route.js';
 import type { Value } from '../state/value.js';
@@ -302,7 +303,8 @@ export const linkSet: OperationKind<LinkSet> = {
     return requests;
   },
   parts: ({ change: { mac, up, arp, master, mtu, name } }) => {
-    if (up !== undefined || master !== undefined) return ['address', 'route', 'neighbor', 'proxy'];
+    if (up !== undefined || master !== undefined)
+      return ['address', 'route', 'neighbor', 'proxy', ...(master === undefined ? [] : (['fdb'] as const))];
     if (mtu !== undefined) return name === undefined ? ['route'] : ['address', 'route'];
     return [
       ...(mac !== undefined || arp !== undefined ? (['neighbor'] as const) : []),
@@ -357,6 +359,11 @@ function touchLink({ link, change }: LinkSet, on: Touching): void {
   if (master === undefined) return;
   touchMaster(master, on);
   touchMaster(now?.master, on);
+  // What a bridge of somebody's knows of its port goes with it.
+  if (now?.portKind === 'bridge' && !on.isOurs(now.master ?? 0)) {
+    on.mayGo('fdb', (one) => one.link === index);
+    for (const name of Object.keys(portSettings)) on.mayChange(keys.setting(index, `port/${name}`));
+  }
   // A VRF moves the routes of its ports to a table of its own, and their addresses with them.
   const bridged = [master === null ? undefined : masterIndex(master, on), now?.master].every(
     (one) => one === undefined || one === 0 || on.isOurs(one) || on.state.links.get(one)?.kind === 'bridge',

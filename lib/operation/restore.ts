@@ -1,6 +1,6 @@
 // From a difference to the operations that make it good, in an order that works. What the kernel does by itself on the way (routes
 // that come with an address) is seen when the state is read again: whoever restores calls this until nothing is left to do.
-import { addressGroup, addressRequest, isTentative, temporaryForm, usableAtOnce } from '../state/address.js';
+import { addressGroup, addressRequest, inKernelOrder, isTentative, temporaryForm, usableAtOnce } from '../state/address.js';
 import type { Setting } from '../state/link.js';
 import { type Resource, kindOfKey, keys, linkOfKey } from '../state/resource.js';
 import type { NftTableValue } from '../state/nft.js';
@@ -60,6 +60,7 @@ export class Target {
       const newest = isNewestFirst(group) ? -1 : Number.MAX_SAFE_INTEGER;
       const place = ({ key }: Resource): number => (order?.includes(key) === true ? order.indexOf(key) : newest);
       if (order !== undefined) members.sort((a, b) => place(a) - place(b));
+      if (members[0]?.kind === 'address' && !isNewestFirst(group)) this.#groups.set(group, inKernelOrder(members));
     }
   }
 

@@ -4,10 +4,12 @@ import { attachTcx, loadProgram } from '../kernel/bpf.js';
 import { Netns } from '../kernel/netns.js';
 import { checkOperations, perform } from '../operation/run.js';
 import type { Operation } from '../operation/kinds.js';
+import { encodeInstructions } from '../wire/bpf/classic.js';
+import { dropProgram } from '../wire/bpf/guard.js';
 import { redirectFilter } from './filters.js';
 
-/** 'matchall': the classifier; 'tcx': programs without a qdisc; 'mirred': filters that redirect; 'bridge', 'macvtap': interfaces of that kind. */
-export type Ability = 'matchall' | 'tcx' | 'mirred' | 'bridge' | 'macvtap';
+/** 'matchall', 'clsBpf': the classifiers; 'tcx': programs without a qdisc; 'mirred': filters that redirect; 'bridge', 'macvtap': interfaces of that kind. */
+export type Ability = 'matchall' | 'clsBpf' | 'tcx' | 'mirred' | 'bridge' | 'macvtap';
 
 const LOOPBACK = 1; // ifindex
 
@@ -16,6 +18,13 @@ const tries: Readonly<Record<Ability, (scratch: Netns) => Promise<unknown>>> = {
     const operations: Operation[] = [
       { op: 'qdisc.add', link: LOOPBACK, qdisc: { kind: 'ingress' } },
       { op: 'filter.add', link: LOOPBACK, filter: { parent: 'ffff:', priority: 1, kind: 'matchall' } },
+    ];
+    return perform(scratch, checkOperations('plumb', operations));
+  },
+  clsBpf: (scratch) => {
+    const operations: Operation[] = [
+      { op: 'qdisc.add', link: LOOPBACK, qdisc: { kind: 'ingress' } },
+      { op: 'filter.add', link: LOOPBACK, filter: { parent: 'ffff:', priority: 1, kind: 'bpf', options: { directAction: true, operations: encodeInstructions(dropProgram()) } } }, // prettier-ignore
     ];
     return perform(scratch, checkOperations('plumb', operations));
   },

@@ -31,8 +31,8 @@ export async function pickMode(scope: Scope, asked: Asked): Promise<Picked> {
     const why =
       refusal !== undefined
         ? `'${link.name}' ${refusal}`
-        : asked.antiSpoof && mode !== 'ebpf'
-          ? 'it does not check what the guest sends (antiSpoof)'
+        : asked.antiSpoof && mode !== 'ebpf' && !(await can('clsBpf'))
+          ? 'this kernel has no classifier bpf, which would check what the guest sends (antiSpoof)'
           : mode === 'macvtap' && asked.tap.attach === 'name'
             ? 'the monitor opens the TAP by its name'
             : (await can(needs))

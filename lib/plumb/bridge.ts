@@ -11,6 +11,7 @@ import { settingOf } from '../state/link.js';
 import type { State } from '../state/snapshot.js';
 import type { Link } from '../wire/link.js';
 import { type Datapath, type Fault, Faults, type Found, type Inlet, type PlanInput, type Planned, addressDeletions, freeName, missing, named, namedLink, seen, setOf, tapDevice, wiringEntries } from './datapath.js'; // prettier-ignore
+import { type GuardPlace, guardFaults, guardOperations, sourceOf } from './guard.js';
 import { addressesOf } from './link.js';
 import type { Mark } from './mark.js';
 
@@ -33,6 +34,8 @@ const unbridged: Readonly<Record<string, string>> = {
  */
 const SILENT_MTU = 1279;
 
+const GUARD: GuardPlace = { direction: 'ingress' };
+
 function plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh }: PlanInput): Planned<BridgeWiring> {
   const has6 = link.addrGenMode !== undefined;
   const bridge = freeName(state, 'br');
@@ -40,8 +43,11 @@ function plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh }
   const linkMac = guestMac === link.mac ? otherMac : link.mac;
   // A MAC that begins with 0xfe is never lower than another port's.
   const device = tapDevice({ link, asked, tap, mtu, mark, fresh });
+  const source = asked.antiSpoof ? sourceOf(guestMac, addresses) : undefined;
   const operations: readonly Operation[] = [
     ...device.operations,
+    // Ahead of the bridge.
+    ...(source !== undefined ? guardOperations(tap, source, GUARD) : []),
     {
       op: 'link.create',
       kind: 'bridge',
@@ -67,7 +73,7 @@ function plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh }
     { op: 'link.set', link: tap, change: { up: true } },
     { op: 'link.set', link: bridge, change: { up: true } },
   ];
-  const wiring = (after: State): BridgeWiring => ({ mode: 'bridge', ...device.wiring(after), bridge: named(after, bridge), guestMac, linkMac }); // prettier-ignore
+  const wiring = (after: State): BridgeWiring => ({ mode: 'bridge', ...device.wiring(after), bridge: named(after, bridge), guestMac, linkMac, ...(source !== undefined && { source }) }); // prettier-ignore
   return { operations, wiring };
 }
 
@@ -101,6 +107,7 @@ function faults(wiring: BridgeWiring, state: State): readonly Fault[] {
     faults.tell('FDB_ENTRY_MISSING', `${bridge.name} does not know that ${wiring.guestMac} is at ${tap.name}`, `bridge fdb replace ${wiring.guestMac} dev ${tap.name} master static`, { op: 'fdb.set', link: tap.ifindex, entry: { mac: wiring.guestMac, state: 'noarp', flags: ['master'] } }); // prettier-ignore
   if (link.addrGenMode !== undefined && settingOf(link, 'addrGenMode') !== 'none')
     faults.tell('IPV6_NOT_SILENT', `${link.name} makes IPv6 addresses of its own (addrgenmode ${link.addrGenMode})`, `ip link set dev ${link.name} addrgenmode none`, setOf(link, { addrGenMode: 'none' })); // prettier-ignore
+  if (wiring.source !== undefined) guardFaults(faults, state, tap, wiring.source, GUARD);
   if (bridge.inet6 !== undefined)
     faults.tell('IPV6_NOT_SILENT', `${bridge.name} has IPv6, and would take a prefix from a router's advertisement`, `ip link set dev ${bridge.name} mtu 1279`, setOf(bridge, { mtu: 1279 })); // prettier-ignore
   return faults.found;

@@ -1,5 +1,5 @@
 // What a datapath is: a way to join a pod's interface with a guest's TAP. One file each, and one line in datapaths.ts.
-import type * as v from 'valibot';
+import * as v from 'valibot';
 import { boolean, ifindex, integer, interfaceMac, interfaceName, mtu, oneOf, optional, options } from '../check.js';
 import type { Netns } from '../kernel/netns.js';
 import type { Operation } from '../operation/kinds.js';
@@ -10,6 +10,10 @@ import type { Link } from '../wire/link.js';
 import type { Ability } from './ability.js';
 import type { Mark } from './mark.js';
 import type { Asked } from './options.js';
+
+/** What the guest may send from, where that is checked (antiSpoof). */
+export const guestSource = options({ mac: interfaceMac, addresses: v.array(v.string()) });
+export type GuestSource = v.InferOutput<typeof guestSource>;
 
 export const namedLink = options({ name: interfaceName, ifindex });
 
@@ -28,10 +32,10 @@ export const wiringEntries = {
     offload: options({ csum: optional(boolean), tso4: optional(boolean), tso6: optional(boolean), uso: optional(boolean) }),
   }),
   attach: oneOf('name', 'fd'),
+  /** Absent: the guest may send from anything. */
+  source: optional(guestSource),
 };
-export type AnyWiring = { readonly [N in keyof typeof wiringEntries]: v.InferOutput<(typeof wiringEntries)[N]> } & {
-  readonly mode: string;
-};
+export type AnyWiring = Readonly<v.InferOutput<ReturnType<typeof options<typeof wiringEntries>>>> & { readonly mode: string };
 
 /** A problem, with what mends it, where that can be done. */
 export interface Fault extends Problem {

@@ -31,8 +31,11 @@ export function faultsOf(wiring: Wiring, state: State): readonly Fault[] {
 }
 
 export function faultParts(wiring: Wiring): ReadonlySet<Part> {
-  return new Set(datapathOf(wiring.mode).faultParts);
+  return new Set([...datapathOf(wiring.mode).faultParts, ...(wiring.source === undefined ? [] : guardParts)]);
 }
+
+/** Of what checks the guest, in whatever mode. */
+export const guardParts: readonly Part[] = ['qdisc', 'filter'];
 
 /** For a look at a namespace of which nothing is known. */
 export const allFaultParts: ReadonlySet<Part> = new Set(modes.flatMap((mode) => datapaths[mode].faultParts));

@@ -1,18 +1,17 @@
 // The datapath 'ebpf': as redirect, by a program on tcx, or in filters of cls_bpf where the kernel has no tcx. If the TAP is gone, down, or
 // held by nobody, the program leaves what comes in to the pod, in the kernel, without any process. It is attached for good and holds its
 // maps; whoever comes finds it by its name. eBPF is for root of the machine: in a user namespace the kernel loads no programs.
-import * as v from 'valibot';
-import { integer, interfaceMac, oneOf, optional, options } from '../check.js';
+import type * as v from 'valibot';
+import { integer, oneOf, options } from '../check.js';
 import { TO_GUEST, TO_LINK } from '../operation/ebpf.js';
 import type { Operation } from '../operation/kinds.js';
 import { ownName } from '../state/tc.js';
 import type { TcxProgram } from '../state/tcx.js';
 import type { State } from '../state/snapshot.js';
-import type { Address } from '../wire/address.js';
 import type { Link } from '../wire/link.js';
-import { formatIp, parseMac } from '../wire/text.js';
 import { type Datapath, type Fault, Faults, type Found, type PlanInput, type Planned, missing, seen, tapDevice, wiringEntries } from './datapath.js'; // prettier-ignore
 import { choosePriority, hookOf, ingressFilters, withoutFilters } from './filters.js';
+import { sourceOf } from './guard.js';
 import { inletBy } from './inlet.js';
 import type { Mark } from './mark.js';
 import { freeHook, redirect } from './redirect.js';
@@ -24,8 +23,6 @@ const schema = options({
   order: oneOf('first', 'last'),
   /** Of the filter on the pod's interface. */
   priority: integer(1, 65_535),
-  /** What the guest may send from; absent: anything. */
-  source: optional(options({ mac: interfaceMac, addresses: v.array(v.string()) })),
 });
 export type EbpfWiring = v.InferOutput<typeof schema>;
 
@@ -45,19 +42,13 @@ function filters(state: State, ifindex: number, name: string): ReturnType<typeof
   return ingressFilters(state, ifindex).filter((filter) => ownName(filter) === name);
 }
 
-/** Its own MAC and addresses, also that which it makes itself of its MAC (RFC 4291, appendix A). The unspecified one the program knows. */
-function sourceOf(mac: string, addresses: readonly Address[]): NonNullable<EbpfWiring['source']> {
-  const [a, b, c, d, e, f] = parseMac(mac)!;
-  const local = Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, a! ^ 2, b!, c!, 0xff, 0xfe, d!, e!, f!);
-  return { mac, addresses: [...new Set([...addresses.map(({ address }) => address.replace(/\/.*/, '')), formatIp(local, 0, 16)!])] };
-}
-
 function plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh, can }: PlanInput): Planned<EbpfWiring> {
   const qdisc = freeHook(state, link);
   const hook = can.has('tcx') ? 'tcx' : 'filter';
   const order = asked.filters;
   const priority = choosePriority(state, link.ifindex, order);
   const device = tapDevice({ link, asked, tap, mtu, mark, fresh });
+  const source = asked.antiSpoof ? sourceOf(guestMac, addresses) : undefined;
   const ingress = (on: string | number): Operation => ({ op: 'qdisc.add', link: on, qdisc: { kind: 'ingress' } });
   const operations: readonly Operation[] = [
     ...device.operations,
@@ -73,7 +64,7 @@ function plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh, 
       order,
       parent: qdisc?.parent ?? 'ffff:',
       priority,
-      ...(asked.antiSpoof && { source: sourceOf(guestMac, addresses) }),
+      ...(source !== undefined && { source }),
     },
   ];
   const wiring = (after: State): EbpfWiring => ({
@@ -84,7 +75,7 @@ function plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh, 
     hook,
     order,
     priority,
-    ...(asked.antiSpoof && { source: sourceOf(guestMac, addresses) }),
+    ...(source !== undefined && { source }),
   });
   return { operations, wiring };
 }

@@ -94,10 +94,10 @@ export async function* eventsOf(
       }
     }
   } finally {
-    either.release();
     // What is still waited for would keep this from its end until something changes.
     next.catch(() => undefined);
     stop.abort();
+    either.release();
     await changes.return?.().catch(() => undefined);
     subscription.close();
   }

@@ -1,5 +1,6 @@
 // Filters of traffic control that send every frame on: podtap's own, and how they stand to those of others.
 import { PlumbError } from '../errors.js';
+import type { ActionRequest } from '../operation/action.js';
 import type { FilterRequest } from '../operation/filter.js';
 import type { Operation } from '../operation/kinds.js';
 import { deletions, ownCookie, ownName } from '../state/tc.js';
@@ -40,12 +41,16 @@ export function hookOf(state: State, ifindex: number): Hook | undefined {
   return undefined;
 }
 
-/** Filters of what comes in by an interface, in the order of the dump, which is that in which they are asked. */
-export function ingressFilters(state: State, ifindex: number): readonly Filter[] {
+/** Filters of what comes in by an interface, or goes out, in the order of the dump, which is that in which they are asked. */
+export function filtersOf(state: State, ifindex: number, direction: 'ingress' | 'egress'): readonly Filter[] {
   return [...state.resources.values()]
     .filter(({ kind, link }) => kind === 'filter' && link === ifindex)
     .map(({ read }) => read as Filter)
-    .filter(({ parent }) => parent !== 'ffff:fff3');
+    .filter(({ parent }) => (parent === 'ffff:fff3') === (direction === 'egress'));
+}
+
+export function ingressFilters(state: State, ifindex: number): readonly Filter[] {
+  return filtersOf(state, ifindex, 'ingress');
 }
 
 /** podtap's, that redirect. */
@@ -76,6 +81,11 @@ export function choosePriority(state: State, ifindex: number, order: 'first' | '
   return priority;
 }
 
+/** What matches leaves by another interface. */
+export function redirectTo(to: string | number): ActionRequest {
+  return { kind: 'mirred', cookie: ownCookie(PURPOSE), options: { action: 'redirect', direction: 'egress', dev: to } };
+}
+
 /** Every frame that comes in by one interface leaves by another. */
 export function redirectFilter(
   from: string | number,
@@ -91,13 +101,14 @@ export function redirectFilter(
     handle: classifier === 'u32' ? '::1' : '0x1',
     kind: classifier,
     ...(classifier === 'u32' && { options: terminal }),
-    actions: [{ kind: 'mirred', cookie: ownCookie(PURPOSE), options: { action: 'redirect', direction: 'egress', dev: to } }],
+    actions: [redirectTo(to)],
   };
   return { op: 'filter.add', link: from, filter };
 }
 
-/** Takes filters of one interface away. */
+/** Takes filters of one interface and direction away. */
 export function withoutFilters(going: readonly Filter[], state: State): readonly Operation[] {
-  const all = going.length === 0 ? [] : ingressFilters(state, going[0]!.ifindex);
+  const [first] = going;
+  const all = first === undefined ? [] : filtersOf(state, first.ifindex, first.parent === 'ffff:fff3' ? 'egress' : 'ingress');
   return deletions(going, all).map(({ ifindex, ...filter }): Operation => ({ op: 'filter.delete', link: ifindex, filter }));
 }

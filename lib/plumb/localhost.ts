@@ -76,7 +76,9 @@ export async function planLocalhost(
   const services = asked.services.map((name) => parseService(name, 'localhost'));
   const servers = was?.servers ?? record.guest.dns.servers;
   const sockets = await socketsOf(netns, services);
-  const docker = services.some(({ finds }) => finds === 'docker') ? resolverPorts(sockets) : {};
+  const found = services.some(({ finds }) => finds === 'docker') ? resolverPorts(sockets) : {};
+  // One that is gone may come back: what was found of it stays, and is told.
+  const docker = isSame(found, {}) && was !== undefined ? realPorts(was.config) : found;
   checkResolver(services, docker);
   const addresses = record.guest.addresses.map(({ address }) => address.replace(/\/.*/, '')).filter((address) => !address.includes(':'));
   if (addresses.length === 0) throw new PlumbError(`'${wiring.link.name}' has no IPv4 address, and a guest reaches the pod's localhost by IPv4 only: ::1 is the one loopback address of IPv6, and there are none to translate to`, { code: 'ERR_PLUMB_NO_ADDRESS' }); // prettier-ignore

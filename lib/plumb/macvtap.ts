@@ -9,6 +9,7 @@ import { settingOf } from '../state/link.js';
 import type { State } from '../state/snapshot.js';
 import type { Link } from '../wire/link.js';
 import { type Datapath, type Fault, Faults, type Found, LEAST_IPV6_MTU, type PlanInput, type Planned, addressDeletions, missing, named, seen, setOf, wiringEntries } from './datapath.js'; // prettier-ignore
+import { type GuardPlace, guardFaults, guardOperations, sourceOf } from './guard.js';
 import { inletBy } from './inlet.js';
 import { addressesOf } from './link.js';
 import type { Mark } from './mark.js';
@@ -25,6 +26,9 @@ const unusable: Readonly<Record<string, string>> = {
   macvtap: 'is the wire of a guest itself',
 };
 
+/** What the guest sends goes out by the macvtap, as far as the kernel is concerned. */
+const GUARD: GuardPlace = { direction: 'egress' };
+
 function plan({ link, addresses, asked, tap, guestMac, mtu, mark, fresh }: PlanInput): Planned<MacvtapWiring> {
   const { queues, vnetHdr, offload, ifindex } = asked.tap;
   const macvtap = asked.macvtap;
@@ -33,6 +37,7 @@ function plan({ link, addresses, asked, tap, guestMac, mtu, mark, fresh }: PlanI
   const [, otherMac] = fresh.macs;
   const linkMac = macvtap === 'passthru' ? guestMac : guestMac === link.mac ? otherMac : link.mac;
   const setLinkMac: readonly Operation[] = linkMac === link.mac ? [] : [{ op: 'link.set', link: link.ifindex, change: { mac: linkMac } }];
+  const source = asked.antiSpoof ? sourceOf(guestMac, addresses) : undefined;
   const create: Operation = {
     op: 'link.create',
     kind: 'macvtap',
@@ -45,6 +50,7 @@ function plan({ link, addresses, asked, tap, guestMac, mtu, mark, fresh }: PlanI
     // What a macvtap in 'passthru' finds when it is made, it leaves when it is deleted.
     ...(macvtap === 'passthru' ? [create, ...setLinkMac] : [...setLinkMac, create]),
     { op: 'link.set', link: tap, change: { mtu, alias: mark, allMulticast: true, ...(has6 && mtu >= LEAST_IPV6_MTU && { addrGenMode: 'none' as const }) } }, // prettier-ignore
+    ...(source !== undefined ? guardOperations(tap, source, GUARD) : []),
     { op: 'link.set', link: tap, change: { up: true } },
   ];
   const wiring = (after: State): MacvtapWiring => ({
@@ -58,6 +64,7 @@ function plan({ link, addresses, asked, tap, guestMac, mtu, mark, fresh }: PlanI
     shape: { queues, vnetHdr, offload },
     attach: 'fd',
     macvtap,
+    ...(source !== undefined && { source }),
   });
   return { operations, wiring };
 }
@@ -71,6 +78,7 @@ function faults(wiring: MacvtapWiring, state: State): readonly Fault[] {
   faults.mac(link, wiring.linkMac);
   faults.mac(tap, wiring.guestMac);
   faults.mtu(link, tap, wiring.mtu, 'the guest was told another one');
+  if (wiring.source !== undefined) guardFaults(faults, state, tap, wiring.source, GUARD);
   if (!tap.flags.includes('ALLMULTI'))
     faults.tell('NOT_ALL_MULTICAST', `${tap.name} does not hear all multicasts: neighbour solicitations do not reach the guest`, `ip link set dev ${tap.name} allmulticast on`, setOf(tap, { allMulticast: true })); // prettier-ignore
   for (const one of addressesOf(state, link.ifindex))

@@ -30,7 +30,7 @@ export type Vmm = 'qemu' | 'firecracker' | 'cloud-hypervisor' | 'solo5-hvt' | 's
 export interface PlumbOptions {
   /** The pod's interface. Default: the one with an address that could be meant. */
   readonly link?: LinkRef;
-  /** The TAP's name, or what it shall be like. Default: the first of tap0, tap1, ... that is free, persistent, and held by nobody. */
+  /** The TAP's name, or what it shall be like. Default: the first of tap0, tap1, ... that is free, persistent, and held by nobody. One that is not persistent is held until its descriptors are taken, and lives as long as whoever holds them. */
   readonly tap?: string | (TapOptions & { readonly name?: string; readonly attach?: 'name' | 'fd' });
   /** Default 'redirect'. 'auto': what fits the interface and this kernel, told as `picked`. */
   readonly mode?: Mode | 'auto';
@@ -43,11 +43,13 @@ export interface PlumbOptions {
   readonly macvtap?: 'passthru' | 'bridge';
   /** Sets the TAP's flags as this monitor opens it, and how it comes by it: QEMU by descriptor, others by name. */
   readonly vmm?: Vmm;
-  /** Default 'clone': the guest takes over the interface's MAC; under a bridge that one gets another. In redirect, another one is set on the interface, too. */
+  /** Default 'clone': the guest takes over the interface's MAC; under a bridge that one gets another. In redirect, another one is set on the interface, too. Neighbours are told of it. */
   readonly guestMac?: 'clone' | 'random' | (string & {});
   /**
    * Default false. The guest sends with its own MAC and addresses only, in ARP and neighbour discovery too; what it sends otherwise goes
-   * nowhere. By mode 'ebpf' alone.
+   * nowhere, not up into the pod either: another address, a VLAN's tag, DHCP from 0.0.0.0, router advertisements, EtherTypes other than
+   * IPv4, ARP and IPv6. Its addresses are those that the interface has when it is plumbed, and the link-local one that is made of its MAC;
+   * a guest that makes itself others cannot use them. In mode 'ebpf' the program checks it, in the others a filter of cls_bpf (CONFIG_NET_CLS_BPF).
    */
   readonly antiSpoof?: boolean;
   /** What of the pod's localhost the guest reaches: as `exposeLocalhost`, in the same step. Not in mode 'macvtap'. */

@@ -1,13 +1,15 @@
 // snapshot -> plan -> apply -> verify: the whole job, or nothing.
 import { readFile } from 'node:fs/promises';
 import { inspect } from 'node:util';
-import { PlumbError, PodtapError, UnsupportedError, invalidArgument } from '../errors.js';
+import { PlumbError, PodtapError, invalidArgument } from '../errors.js';
 import { guestOf } from '../guest/interface.js';
 import type { GuestNetwork } from '../guest/network.js';
 import { substituted } from '../localhost/gateway.js';
 import { parseResolvConf } from '../guest/resolv.js';
+import { announce } from '../kernel/announce.js';
 import { request } from '../kernel/netlink.js';
 import { type Netns, attachment, netnsOf } from '../kernel/netns.js';
+import { type HeldQueues, closeTun } from '../kernel/tap.js';
 import { seated, turn } from '../kernel/turn.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { localMac } from '../primitive/mac.js';
@@ -28,10 +30,10 @@ import type { Rule } from '../wire/rule.js';
 import { type Ability, can as has } from './ability.js';
 import { pickMode } from './auto.js';
 import type { Planned } from './datapath.js';
-import { type Wiring, datapathOf, faultParts, faultsOf } from './datapaths.js';
+import { type Wiring, datapathOf, faultParts, faultsOf, guardParts, isMode } from './datapaths.js';
 import { plumbError } from './failure.js';
 import { addressesOf, pickLink } from './link.js';
-import { markOf } from './mark.js';
+import { markOf, parseMark } from './mark.js';
 import { type Asked, type PlumbOptions, type Settings, settingsOf } from './options.js';
 import { hasMoved, localhostStep } from './carry.js';
 import { backendFor, checkAlone, localhostFaults, localhostState, lookAt, planLocalhost, settled } from './localhost.js';
@@ -41,8 +43,8 @@ import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
 import { freshTapMac, tapName } from './tap.js';
 
 /** What is read before anything is changed. */
-function partsFor({ mode }: Asked): ReadonlySet<Part> {
-  return new Set<Part>(['address', 'route', 'rule', 'neighbor', 'proxy', ...datapathOf(mode).parts]);
+function partsFor({ mode, antiSpoof }: Asked): ReadonlySet<Part> {
+  return new Set<Part>(['address', 'route', 'rule', 'neighbor', 'proxy', ...datapathOf(mode).parts, ...(antiSpoof ? guardParts : [])]);
 }
 
 /**
@@ -56,7 +58,7 @@ function partsFor({ mode }: Asked): ReadonlySet<Part> {
  *
  * Mode 'redirect' (the default): what comes in by the interface leaves by the TAP and the other way round, by a filter on each that
  * redirects. The interface keeps all that it has; the pod's processes get nothing from outside meanwhile. If the TAP goes away, the
- * filter on the interface eats what comes in: `events` tells 'broken', and `repair` takes it away.
+ * filter on the interface eats what comes in: `maintain` gives the pod its network back then, or `repair` and `undo` by hand.
  *
  * Mode 'bridge': interface and TAP are the two ports of a bridge. The interface loses its addresses and gets another MAC; it stays up.
  * `planPlumbing` prints the commands of ip(8) and bridge(8) that do the same.
@@ -116,6 +118,8 @@ function script(operations: readonly Operation[], state: State): string {
 
 interface Applied {
   readonly record: PlumbRecord;
+  /** Of a TAP that lives only as long as it is held. */
+  readonly held: HeldQueues;
   readonly after: State;
 }
 
@@ -143,7 +147,9 @@ async function plumbAlone(netns: Netns, settings: Settings, resolv: string | und
   );
   if (found !== undefined) return followed(found, signal);
   const entry = member!.entry;
-  return new Plumbing(netns, applied!.record, entry === undefined ? { images: images! } : { journal: journal!, entry }, true);
+  return new Plumbing(netns, applied!.record, entry === undefined ? { images: images! } : { journal: journal!, entry }, true, {
+    held: applied!.held,
+  });
 }
 
 /** What Docker has changed since is followed. */
@@ -164,11 +170,12 @@ async function plumbIn(tx: Transaction, settings: Settings, resolv: string | und
       const entered = await inner[enters]();
       const found = await existing(entered.member, settings);
       if (found !== undefined) return found;
-      const { record, after } = await seated(() => apply(inner, settings, resolv));
+      const { record, after, held } = await seated(() => apply(inner, settings, resolv));
       const { images, entry } = await entered.member.keep(entered.images, after, settings.asked.label, recordValue(record));
-      if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true, tx);
+      const whose = { held, outer: tx };
+      if (entry === undefined) return new Plumbing(tx.netns, record, { images }, true, whose);
       entered.keeps(entry);
-      return new Plumbing(tx.netns, record, { journal: entered.member.journal!, entry }, true, tx);
+      return new Plumbing(tx.netns, record, { journal: entered.member.journal!, entry }, true, whose);
     },
     settings.signal === undefined ? {} : { signal: settings.signal },
   );
@@ -191,7 +198,7 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const state = await snapshot(tx, partsFor(asked));
   const { link, tap, guestMac, mtu, operations, wiring: wiringOf } = await plan(tx.netns, state, asked);
   const resolved = await nextHop(tx.netns, state, link, asked);
-  const partsAfter = new Set(datapathOf(asked.mode).partsAfter);
+  const partsAfter = new Set([...datapathOf(asked.mode).partsAfter, ...(asked.antiSpoof ? guardParts : [])]);
   let told: { readonly guest: GuestNetwork } | { readonly error: unknown } | undefined;
   const meanwhile = (): void => {
     try {
@@ -212,11 +219,27 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
   const [fault] = faultsOf(wiring, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
-  return withLocalhost(tx, { record: { wiring, guest: told.guest, asked }, after }, resolved, settings);
+  // Neighbours know the addresses by another MAC, and would until the guest says something.
+  if (guestMac !== link.mac) {
+    const addresses = addressesOf(state, link.ifindex).map(({ address }) => address.replace(/\/.*/, ''));
+    await announce(tx.netns, link.ifindex, guestMac, addresses).catch(() => undefined);
+  }
+  const held = performed.outcomes.flatMap(({ tun }) => tun?.queues ?? []);
+  try {
+    return { ...(await withLocalhost(tx, { record: { wiring, guest: told.guest, asked }, after }, resolved, settings)), held };
+  } catch (error) {
+    await closeTun({ queues: held });
+    throw error;
+  }
 }
 
 /** In the same transaction: what was asked for of the pod's localhost, and a gateway that is another one. */
-async function withLocalhost(tx: Transaction, applied: Applied, next: NextHop | undefined, { signal }: Settings): Promise<Applied> {
+async function withLocalhost(
+  tx: Transaction,
+  applied: Omit<Applied, 'held'>,
+  next: NextHop | undefined,
+  { signal }: Settings,
+): Promise<Omit<Applied, 'held'>> {
   const { asked } = applied.record;
   const substitute = next?.substitute;
   if (asked.localhost === undefined && substitute === undefined) return applied;
@@ -231,7 +254,7 @@ async function withLocalhost(tx: Transaction, applied: Applied, next: NextHop | 
   };
   const { operations, record: changed } = await planLocalhost(netns, state, record, chosen, change);
   await tx[applies](operations, { signal, state });
-  const parts = [...datapathOf(asked.mode).partsAfter, ...datapathOf(asked.mode).faultParts];
+  const parts = [...datapathOf(asked.mode).partsAfter, ...(asked.antiSpoof ? guardParts : []), ...datapathOf(asked.mode).faultParts];
   const after = await lookAt(netns, changed, parts, operations);
   const [fault] = localhostFaults(changed, after);
   if (fault !== undefined)
@@ -255,9 +278,9 @@ interface Planning extends Planned<Wiring> {
 
 async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning> {
   const datapath = datapathOf(asked.mode);
+  if (asked.link !== undefined) refuseMarked(state, state.link(asked.link));
   const link = pickLink(state, asked.link, datapath.refusal);
-  if (asked.antiSpoof && asked.mode !== 'ebpf')
-    throw new UnsupportedError(`plumb: 'antiSpoof' is checked by the program of mode 'ebpf' only: filters of mode '${asked.mode}' would let what they do not know up into the pod`, { feature: `antiSpoof in mode ${asked.mode}` }); // prettier-ignore
+  refuseMarked(state, link);
   const tap = await tapName(netns, state, asked.tap.name, datapath.tapPrefix ?? 'tap');
   const taken = asked.tap.ifindex === undefined ? undefined : state.links.get(asked.tap.ifindex);
   if (taken !== undefined) throw new PlumbError(`the index ${taken.ifindex} is that of '${taken.name}' already; choose another one`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
@@ -271,6 +294,16 @@ async function plan(netns: Netns, state: State, asked: Asked): Promise<Planning>
   const can = new Set<Ability>();
   for (const ability of datapath.abilities ?? []) if (await has(ability)) can.add(ability);
   return { link, tap, guestMac, mtu, ...datapath.plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, can, fresh }) };
+}
+
+/** @throws PlumbError ERR_PLUMB_CONFLICT: it is plumbed, in whatever mode, and this journal does not know it */
+function refuseMarked(state: State, link: Link | undefined): void {
+  for (const { name, kind, alias } of link === undefined ? [] : state.links.values()) {
+    const mark = parseMark(alias);
+    if (mark === undefined || mark.link !== link!.name || !isMode(mark.mode) || (kind !== 'tun' && kind !== 'macvtap')) continue;
+    const label = mark.label === undefined ? '' : `, with the label '${mark.label}'`;
+    throw new PlumbError(`'${link!.name}' is plumbed already, by ${mark.mode} to '${name}'${label}, and this journal does not know it; undo it with the journal that does, or if that is lost, delete '${name}' (inspect() tells what else is left)`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
+  }
 }
 
 // ------------------------------------------------------------------ what the guest is told

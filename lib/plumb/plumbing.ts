@@ -6,7 +6,7 @@ import { readHooks } from '../kernel/hooks.js';
 import { locate } from '../kernel/locate.js';
 import { type Netns, share } from '../kernel/netns.js';
 import type { Macvtap } from '../kernel/macvtap.js';
-import type { Tap, TapPlace } from '../kernel/tap.js';
+import type { HeldQueues, Tap, TapPlace } from '../kernel/tap.js';
 import type { Picked } from './auto.js';
 import { deviceOf } from './device.js';
 import type { Problem } from '../primitive/host.js';
@@ -19,6 +19,7 @@ import { type Followed, type PlumbingEvent, eventsOf } from './events.js';
 import { plumbError } from './failure.js';
 import type { GuestRecord, PlumbRecord, Undoing } from './record.js';
 import { warningsOf } from './warnings.js';
+import { type MaintainOptions, maintain } from './maintain.js';
 import { repairWiring } from './repair.js';
 import { type Crossing, traffic } from './traffic.js';
 import { problemOf } from './datapath.js';
@@ -67,7 +68,13 @@ export class Plumbing implements AsyncDisposable {
   readonly #taps = new Map<number, Tap | Macvtap>();
 
   /** @internal */
-  constructor(netns: Netns, record: PlumbRecord, undoing: Undoing, created: boolean, outer?: Transaction) {
+  constructor(
+    netns: Netns,
+    record: PlumbRecord,
+    undoing: Undoing,
+    created: boolean,
+    { held = [], outer }: { readonly held?: HeldQueues; readonly outer?: Transaction } = {},
+  ) {
     this.#netns = share(netns);
     this.#id = netns.id;
     this.#path = netns.path;
@@ -78,6 +85,7 @@ export class Plumbing implements AsyncDisposable {
     this.mode = record.wiring.mode;
     if (record.asked.picked !== undefined) this.picked = record.asked.picked;
     if (record.asked.label !== undefined) this.label = record.asked.label;
+    if (held.length > 0) this.#tap = this.#newTap(held);
   }
 
   /** What the guest must be told. */
@@ -95,8 +103,8 @@ export class Plumbing implements AsyncDisposable {
     return this.#tap;
   }
 
-  #newTap(): Tap | Macvtap {
-    return deviceOf(this.#place, this.#record.wiring);
+  #newTap(held: HeldQueues = []): Tap | Macvtap {
+    return deviceOf(this.#place, this.#record.wiring, held);
   }
 
   get #place(): TapPlace {
@@ -266,6 +274,20 @@ export class Plumbing implements AsyncDisposable {
       },
       often: () => this.#record.localhost?.asked.services.includes('docker-dns') === true,
     };
+  }
+
+  /**
+   * Listens to the events, and mends what breaks as `repair` does: filters that somebody takes away, an interface that is set down. When the
+   * TAP is gone (its monitor was killed, and it was not persistent; somebody deleted it), the plumbing is undone. In mode 'redirect' this is
+   * what keeps a dead TAP from taking the pod's network with it; in mode 'ebpf' the kernel does that by itself.
+   *
+   * @returns 'gone': it is undone, or somebody else has undone it; 'aborted': the signal has ended it
+   * @throws PlumbError: something cannot be mended
+   * @example
+   * net.maintain({ signal, onEvent: console.log }).catch(alarm);
+   */
+  async maintain(settings: MaintainOptions = {}): Promise<'aborted' | 'gone'> {
+    return maintain(this, settings);
   }
 
   toJSON(): object {

@@ -12,7 +12,8 @@ import type { State } from '../state/snapshot.js';
 import type { Link } from '../wire/link.js';
 import type { Filter } from '../wire/tc.js';
 import { type Datapath, type Fault, Faults, type Found, type PlanInput, type Planned, missing, seen, tapDevice, wiringEntries } from './datapath.js'; // prettier-ignore
-import { choosePriority, hookOf, ownRedirects, redirectFilter, targetOf, withoutFilters } from './filters.js';
+import { choosePriority, hookOf, ownRedirects, redirectFilter, redirectTo, targetOf, withoutFilters } from './filters.js';
+import { type GuardPlace, guardFaults, guardOperations, sourceOf } from './guard.js';
 import { inletBy } from './inlet.js';
 import type { Mark } from './mark.js';
 
@@ -45,16 +46,24 @@ export function freeHook(state: State, { ifindex, name }: Link): ReturnType<type
   return hook;
 }
 
-function plan({ state, link, asked, tap, guestMac, mtu, mark, fresh, can }: PlanInput): Planned<RedirectWiring> {
+/** What is the guest's own leaves by the pod's interface. */
+const guardTo = (link: number): GuardPlace => ({ direction: 'ingress', action: redirectTo(link) });
+
+function plan({ state, link, addresses, asked, tap, guestMac, mtu, mark, fresh, can }: PlanInput): Planned<RedirectWiring> {
   const hook = freeHook(state, link);
   const classifier = can.has('matchall') ? 'matchall' : 'u32';
   const priority = choosePriority(state, link.ifindex, asked.filters);
   const device = tapDevice({ link, asked, tap, mtu, mark, fresh });
+  const source = asked.antiSpoof ? sourceOf(guestMac, addresses) : undefined;
   const operations: readonly Operation[] = [
     ...device.operations,
     { op: 'link.set', link: tap, change: { up: true } },
-    { op: 'qdisc.add', link: tap, qdisc: { kind: 'ingress' } },
-    redirectFilter(tap, link.ifindex, { parent: 'ffff:', priority: TAP_PRIORITY, classifier }),
+    ...(source !== undefined
+      ? guardOperations(tap, source, guardTo(link.ifindex))
+      : [
+          { op: 'qdisc.add', link: tap, qdisc: { kind: 'ingress' } } as const,
+          redirectFilter(tap, link.ifindex, { parent: 'ffff:', priority: TAP_PRIORITY, classifier }),
+        ]),
     // Frames for the guest must be frames for eth0, or what is below it drops them (a macvlan's parent, a switch); and what the pod itself sends is the guest's.
     ...(guestMac === link.mac ? [] : [{ op: 'link.set', link: link.ifindex, change: { mac: guestMac } } as const]),
     ...(hook === undefined ? [{ op: 'qdisc.add', link: link.ifindex, qdisc: { kind: 'ingress' } } as const] : []),
@@ -63,13 +72,21 @@ function plan({ state, link, asked, tap, guestMac, mtu, mark, fresh, can }: Plan
   ];
   return {
     operations,
-    wiring: (after) => ({ mode: 'redirect', ...device.wiring(after), guestMac, linkMac: guestMac, classifier, priority }),
+    wiring: (after) => ({
+      mode: 'redirect',
+      ...device.wiring(after),
+      guestMac,
+      linkMac: guestMac,
+      classifier,
+      priority,
+      ...(source !== undefined && { source }),
+    }),
   };
 }
 
 function faults(wiring: RedirectWiring, state: State): readonly Fault[] {
   const faults = new Faults(state);
-  const { classifier, priority } = wiring;
+  const { classifier, priority, source } = wiring;
   const link = faults.link('LINK', wiring.link);
   const tap = faults.link('TAP', wiring.tap);
   if (link !== undefined) for (const filter of lost(state, link.ifindex)) tellLost(faults, state, link, filter);
@@ -83,6 +100,10 @@ function faults(wiring: RedirectWiring, state: State): readonly Fault[] {
     [tap, link, TAP_PRIORITY, 'what the guest sends goes to the pod'],
     [link, tap, priority, 'what is meant for the guest goes to the pod'],
   ] as const) {
+    if (from === tap && source !== undefined) {
+      guardFaults(faults, state, tap, source, guardTo(link.ifindex));
+      continue;
+    }
     if (ownRedirects(state, from.ifindex).some((filter) => targetOf(filter) === to.ifindex)) continue;
     const { parent, before } = hook(from);
     const repair = [...withoutFilters(ownRedirects(state, from.ifindex), state), ...before, redirectFilter(from.ifindex, to.ifindex, { parent, priority: at, classifier })]; // prettier-ignore

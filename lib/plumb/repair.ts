@@ -2,7 +2,7 @@ import type { Netns } from '../kernel/netns.js';
 import { perform, checkOperations } from '../operation/run.js';
 import { snapshot } from '../state/snapshot.js';
 import { acquire, acquireHere, namespaceLock } from '../transaction/lock.js';
-import { TransactionError } from '../errors.js';
+import { PlumbError } from '../errors.js';
 import { reread } from '../transaction/recover.js';
 import type { Undoing } from './record.js';
 import type { Fault } from './datapath.js';
@@ -16,7 +16,7 @@ export async function repairWiring(netns: Netns, wiring: Wiring, undoing: Undoin
   const name = namespaceLock(netns.id);
   await using _ = 'journal' in undoing ? await acquire(undoing.journal.directory, name) : await acquireHere(name);
   if ('journal' in undoing && (await reread(undoing.journal, undoing.entry)) === undefined)
-    throw new TransactionError('this plumbing is undone, and there is nothing to repair', { code: 'ERR_PLUMB_CONFLICT' });
+    throw new PlumbError('this plumbing is undone, and there is nothing to repair', { code: 'ERR_PLUMB_CONFLICT' });
   const look = async (): Promise<readonly Fault[]> => faultsOf(wiring, await snapshot(netns, faultParts(wiring)));
   let faults = await look();
   // What a port loses with its bridge, such as its entry in the bridge's table, is seen only when it has it again.

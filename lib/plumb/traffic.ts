@@ -3,6 +3,7 @@ import { randomBytes } from '../random.js';
 import type { Netns } from '../kernel/netns.js';
 import { type BpfInstruction, PacketSocket } from '../kernel/packet.js';
 import { placeIn } from '../kernel/tap.js';
+import { ETH_P_ARP, encodeFrame } from '../wire/frame.js';
 import { formatMac, parseMac } from '../wire/text.js';
 import { deviceOf } from './device.js';
 import { type Wiring, datapathOf } from './datapaths.js';
@@ -15,18 +16,21 @@ const AGAIN = 20;
 
 /**
  * To the guest: as the datapath takes what comes from outside, out of the TAP. From the guest: in by the TAP, and seen as it leaves by the pod's interface;
- * it goes to a MAC that nobody has, so that nobody takes it.
+ * it goes to a MAC that nobody has, so that nobody takes it. Where the guest's frames are checked, it is an ARP request of nobody for
+ * nothing, which a guest may always send.
  */
 export async function traffic(
   netns: Netns,
   wiring: Wiring,
   signal?: AbortSignal,
 ): Promise<readonly [toGuest: Crossing, fromGuest: Crossing]> {
-  const { link, linkMac, guestMac } = wiring;
+  const { link, linkMac, guestMac, source } = wiring;
   await using wire = deviceOf(placeIn(netns), wiring);
   await using inside = await datapathOf(wiring.mode).inlet(netns, wiring);
   // What leaves is seen by sockets of all protocols alone (packet(7)); the filter drops the rest.
-  await using outside = await PacketSocket.open(netns, link.ifindex, { filter: ofType(LOCAL_EXPERIMENTAL) });
+  await using outside = await PacketSocket.open(netns, link.ifindex, {
+    filter: ofType(source === undefined ? LOCAL_EXPERIMENTAL : ETH_P_ARP),
+  });
   const token = randomBytes(16);
   const nobody = formatMac(Uint8Array.of(0x02, ...randomBytes(5)), 0, 6);
   // Not AbortSignal.any() of an AbortSignal.timeout(): nobody holds that one, and collected as garbage it never fires (Node.js 20).
@@ -36,6 +40,7 @@ export async function traffic(
   const abort = (): void => stop.abort();
   signal?.addEventListener('abort', abort);
   const header = new Uint8Array(wire.vnetHeaderBytes);
+  const own = joined(header, source === undefined ? frameOf(nobody, guestMac, token) : probeOf(nobody, guestMac, token));
   const came = async (frames: AsyncIterable<readonly Uint8Array[]>, from: number, to: string): Promise<Crossing> => {
     try {
       for await (const batch of frames) if (batch.some((frame) => isOurs(frame.subarray(from), to, token))) return 'crossed';
@@ -47,7 +52,7 @@ export async function traffic(
   const send = async (): Promise<void> => {
     while (!late.aborted) {
       await inside.send(frameOf(guestMac, linkMac, token)).catch(() => 0);
-      await wire.send([joined(header, frameOf(nobody, guestMac, token))]).catch(() => 0);
+      await wire.send([own]).catch(() => 0);
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
     }
   };
@@ -83,8 +88,18 @@ function frameOf(to: string, from: string, token: Uint8Array): Uint8Array {
   );
 }
 
+function probeOf(to: string, from: string, token: Uint8Array): Uint8Array {
+  const [sender, target] = [from, '00:00:00:00:00:00'].map((mac) => ({ mac, address: '0.0.0.0' }));
+  const arp = { operation: 'request', sender: sender!, target: target! } as const;
+  return joined(encodeFrame({ source: from, destination: to, type: ETH_P_ARP, arp }), token, new Uint8Array(2));
+}
+
 function isOurs(frame: Uint8Array, to: string, token: Uint8Array): boolean {
-  return frame.length >= 30 && formatMac(frame, 0, 6) === to && token.every((byte, index) => frame[14 + index] === byte);
+  return (
+    frame.length >= 60 &&
+    formatMac(frame, 0, 6) === to &&
+    Buffer.from(frame.buffer, frame.byteOffset, frame.length).includes(Buffer.from(token))
+  );
 }
 
 function joined(...parts: readonly Uint8Array[]): Uint8Array {

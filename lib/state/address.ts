@@ -1,4 +1,6 @@
 import type { Address } from '../wire/address.js';
+import { scopes } from '../wire/constants.js';
+import { isWithin } from '../wire/prefix.js';
 import { type Resource, type Value, keys } from './resource.js';
 
 /** What a request can set: the others tell of a state ('tentative', 'permanent', 'deprecated', 'secondary'), or are ignored there. */
@@ -37,6 +39,28 @@ export function addressResource(address: Address, now: number): Resource | undef
 
 export function addressGroup(ifindex: number, family: string): string {
   return `address/${ifindex}/${family}`;
+}
+
+/**
+ * IPv4 addresses of an interface as they stand when they are added in this order: one in the subnet of another is its secondary and comes
+ * last, the others come behind those of their scope and of narrower ones (__inet_insert_ifa() of net/ipv4/devinet.c).
+ */
+export function inKernelOrder(addresses: readonly Resource[]): Resource[] {
+  const primaries: Resource[] = [];
+  const secondaries: Resource[] = [];
+  const of = ({ value }: Resource): Address => value as unknown as Address;
+  const scopeOf = (one: Resource): number => scopes.number(of(one).scope ?? 'global');
+  const subnetOf = (one: Resource): string =>
+    `${of(one).peer ?? of(one).address.replace(/\/.*/, '')}/${of(one).address.split('/')[1] ?? 32}`;
+  const isInSubnet = (one: Resource, other: Resource): boolean => {
+    const [subnet, theirs] = [subnetOf(one), subnetOf(other)];
+    return subnet.replace(/.*\//, '') === theirs.replace(/.*\//, '') && isWithin(subnet.replace(/\/.*/, ''), theirs);
+  };
+  for (const one of addresses) {
+    if (primaries.some((other) => isInSubnet(one, other))) secondaries.push(one);
+    else primaries.splice(primaries.findLastIndex((other) => scopeOf(one) <= scopeOf(other)) + 1, 0, one);
+  }
+  return [...primaries, ...secondaries];
 }
 
 /** The value as a request; undefined where its time is over. */

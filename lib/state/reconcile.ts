@@ -2,9 +2,8 @@
 import { isTentative, temporaryForm } from './address.js';
 import { type Image, type Images } from './images.js';
 import { type existence } from './link.js';
-import { parsePrefix } from '../wire/prefix.js';
+import { isWithin } from '../wire/prefix.js';
 import type { Route } from '../wire/route.js';
-import { parseIp } from '../wire/text.js';
 import { type NftTableValue, changedParts, strangers } from './nft.js';
 import { keys, kindOfKey, linkOfKey } from './resource.js';
 import { devicesOf, isIpv6 } from './route.js';
@@ -49,7 +48,7 @@ export function reconcile(images: Images, state: State): Reconciled {
     }
     if (isOfOurs(key, image, images, state)) continue;
     // It was no port. Now it is another bridge's, whose business its settings as one are: that it is, is told of `master`.
-    if (isOfPort(key) && image.before === undefined) continue;
+    if (isOfPort(key) && (image.before === undefined || images.touched.get(keys.setting(index!, 'master'))?.before === 0)) continue;
     const { src } = (kindOfKey(key) === 'route' ? (image.before ?? {}) : {}) as { src?: string };
     if (src !== undefined && sources.has(src)) {
       leftBehind.push(`${describe(key, state)} is ${told(now)}, and cannot have its source address ${src} again, which is gone with its interface`); // prettier-ignore
@@ -112,12 +111,6 @@ function isOfOurs(key: string, { before }: Image, images: Images, state: State):
   const touched = [...images.touched].filter(([one]) => isItsAddress(one));
   if (touched.length === 0 || touched.some(([, image]) => image.before !== undefined)) return false;
   return ![...state.resources.keys()].some((one) => isItsAddress(one) && !images.touched.has(one));
-}
-
-function isWithin(address: string, prefix: string): boolean {
-  const { address: network = '::', length } = parsePrefix(prefix);
-  const bits = (text: string): string => [...(parseIp(text) ?? [])].map((byte) => byte.toString(2).padStart(8, '0')).join('');
-  return bits(address).slice(0, length) === bits(network).slice(0, length);
 }
 
 /** Of an interface, those that podtap has not made: they would go with their qdisc. */

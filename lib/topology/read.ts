@@ -140,7 +140,7 @@ async function devicesOf(one: Netns, links: readonly Link[]): Promise<readonly T
     const { name, ifindex, kind, mac, mtu, up, carrier, alias } = link;
     const master = links.find((other) => other.ifindex === link.master)?.name;
     const vni = kind === 'vxlan' && link.info !== undefined && !(link.info instanceof Uint8Array) ? (link.info.id as number) : undefined;
-    const programs = await foreignPrograms(one, ifindex);
+    const programs = await unlessGone(foreignPrograms(one, ifindex));
     devices.push({
       name, ifindex, kind, mac, mtu, up, carrier,
       addresses: addresses.filter((address) => address.ifindex === ifindex).map(({ address }) => address),
@@ -152,6 +152,16 @@ async function devicesOf(one: Netns, links: readonly Link[]): Promise<readonly T
     }); // prettier-ignore
   }
   return devices;
+}
+
+/** An interface, or a program on it, may go while a whole machine is read. */
+async function unlessGone<T>(found: Promise<readonly T[]>): Promise<readonly T[]> {
+  try {
+    return await found;
+  } catch (error) {
+    if (!['ENODEV', 'ENOENT'].includes(String((error as { code?: unknown }).code))) throw error;
+    return [];
+  }
 }
 
 async function holdersOf(one: Netns, { name, ifindex, mac, mtu }: Link): Promise<readonly TapHolder[]> {
@@ -190,7 +200,7 @@ async function edgesOf(
     };
     if (link.peer !== undefined) edges.push(joined('veth', link.peer));
     if (link.lower !== undefined) edges.push(joined('stands on', link.lower));
-    for (const { by, ifindex } of await redirectsOf(one, link)) {
+    for (const { by, ifindex } of await unlessGone(redirectsOf(one, link))) {
       const to = end({ ifindex });
       edges.push({ kind: 'redirect', by, from, ...(to === undefined ? { gone: true as const } : { to }) });
     }

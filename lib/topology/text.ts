@@ -113,9 +113,10 @@ export function dot(pictures: readonly { readonly topology: Topology; readonly o
   const several = pictures.length > 1;
   const out = [
     'digraph {',
-    `  graph [rankdir=${several ? 'TB' : 'LR'}, fontname="Helvetica,Arial,sans-serif", fontsize=13, compound=true, nodesep=0.25, ranksep=0.55, bgcolor=white];`,
-    '  node [shape=box, style="rounded,filled", fontname="Courier,monospace", fontsize=10.5, margin="0.12,0.08"];',
-    '  edge [fontname="Helvetica,Arial,sans-serif", fontsize=10];',
+    `  graph [rankdir=${several ? 'TB' : 'LR'}, fontname="Helvetica", fontsize=13, compound=true, nodesep=0.25, ranksep=0.55, bgcolor=white];`,
+    // Of these two by their plain names Graphviz knows how wide the letters are; of a list of names it does not, and text runs out of its box.
+    '  node [shape=box, style="rounded,filled", fontname="Courier", fontsize=10.5, margin="0.12,0.08"];',
+    '  edge [fontname="Helvetica", fontsize=10];',
   ];
   pictures.forEach(({ topology, options }, index) => {
     const prefix = several ? `p${index}` : '';
@@ -133,7 +134,7 @@ export function dot(pictures: readonly { readonly topology: Topology; readonly o
 function dotBody({ groups, lines }: Picture): string[] {
   const out: string[] = [];
   for (const { id, name, boxes } of groups) {
-    out.push(`  subgraph cluster_${id} { label=${quote(name)}; style="rounded,filled"; fillcolor="#f6f8fa"; pencolor="#c9d1d9"; margin=12; fontsize=13;`); // prettier-ignore
+    out.push(`  subgraph cluster_${id} { label=${quote(name)}; labeljust=l; style="rounded,filled"; fillcolor="#f6f8fa"; pencolor="#c9d1d9"; margin=12; fontsize=13;`); // prettier-ignore
     for (const { id: box, lines: text, look, down, path } of boxes) {
       const border = path === 'lost' ? 'color="#c5221f",penwidth=3' : path === 'on' ? 'color="#c5221f",penwidth=1.5' : 'color="#5f6b7a"';
       const [first = '', ...rest] = text;
@@ -144,9 +145,10 @@ function dotBody({ groups, lines }: Picture): string[] {
   }
   for (const { from, to, look, label, steps } of lines) {
     const text = [label, steps?.numbers.join(', ')].filter((one) => one !== undefined).join(': ');
+    const beside = text === '' ? '' : `,label=${quote(` ${text} `)}`; // not on the line
     // The later one of two settings counts.
     const on = steps === undefined ? '' : `,color="#c5221f",fontcolor="#c5221f",penwidth=2.5,style=solid,dir=${steps.way}`;
-    out.push(`  ${from} -> ${to} [${edges[look]}${on}${text === '' ? '' : `,label=${quote(text)}`}];`.replace('[,', '['));
+    out.push(`  ${from} -> ${to} [${edges[look]}${on}${beside}];`.replace('[,', '['));
   }
   return out;
 }

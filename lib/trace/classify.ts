@@ -2,7 +2,8 @@
 import { localhostPrograms } from '../kernel/localhost.js';
 import { openRedirect } from '../kernel/redirect.js';
 import { PodtapError, UnsupportedError } from '../errors.js';
-import type { HookProgram, LinkHooks } from '../kernel/hooks.js';
+import type { HookProgram } from '../kernel/hooks.js';
+import { decodeInstructions, runClassic } from '../wire/bpf/classic.js';
 import type { Frame } from '../wire/frame.js';
 import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, encodeFrame } from '../wire/frame.js';
 import type { U32Options, U32Selector } from '../wire/filter/u32.js';
@@ -11,40 +12,50 @@ import type { Action } from '../wire/action.js';
 import type { MirredOptions } from '../wire/action/mirred.js';
 import type { Link } from '../wire/link.js';
 import type { Filter } from '../wire/tc.js';
-import type { Decision, LossCode } from './hop.js';
+import type { Decision, LossCode, Trail, Undecided } from './hop.js';
+import { type Passed, passChains } from './nft.js';
 import type { Space } from './space.js';
 
 export type Verdict =
   | { readonly go: 'on' }
   | { readonly go: 'redirect'; readonly ifindex: number; readonly direction: 'egress' | 'ingress' }
-  | { readonly go: 'lost'; readonly code: LossCode; readonly reason: string };
-
-export interface Classified {
-  readonly verdict: Verdict;
-  readonly because: readonly Decision[];
-  /** What could not be told, and was taken to let the frame pass. */
-  readonly notes: readonly string[];
-}
+  | { readonly go: 'lost'; readonly code: LossCode; readonly reason: string; readonly icmp?: string };
 
 const unread = { tcx: 'eBPF programs on tcx', filters: 'filters', chains: 'chains of nftables on interfaces' };
 const ON: Verdict = { go: 'on' };
 
-/** In the order of the kernel: programs on tcx, filters, chains. */
-export async function classify(space: Space, link: Link, direction: 'ingress' | 'egress', frame: Frame): Promise<Classified> {
+/** What was said while a frame was looked at. */
+interface Log {
+  readonly because: Decision[];
+  readonly doubts: Undecided[];
+}
+
+/** In the order of the kernel: programs on tcx, filters, chains; what goes out, chains first (__dev_queue_xmit()). */
+export async function classify(
+  space: Space,
+  link: Link,
+  direction: 'ingress' | 'egress',
+  frame: Frame,
+  trail: Trail,
+  first: boolean,
+): Promise<Passed> {
+  // prettier-ignore
   const hooks = await space.hooks(link);
   const where = `${link.name} in ${space.name}`;
-  const because: Decision[] = [];
-  const notes: string[] = [];
-  if (direction === 'ingress' && hooks.xdp !== undefined) notes.push(`an XDP program (${hooks.xdp.program.name ?? hooks.xdp.program.id}) on ${where} sees the frame first; what it does is not known`); // prettier-ignore
-  for (const { what, reason } of hooks.unread) notes.push(`${unread[what]} could not be looked for, and were taken to be none: ${reason}`);
-  for (const program of hooks.tcx[direction]) {
-    const verdict = await runProgram(space, program, frame, where, because, notes);
-    if (verdict !== undefined) return { verdict, because, notes };
-  }
-  const filtered = await runFilters(space, hooks.filters[direction], frame, where, because, notes);
-  if (filtered !== undefined) return { verdict: filtered, because, notes };
-  const chained = chainVerdict(hooks, direction, where, because, notes);
-  return { verdict: chained ?? ON, because, notes };
+  let on = trail.note(...hooks.unread.filter(({ what }) => what !== 'chains').map(({ what, reason }) => `${unread[what]} could not be looked for, and were taken to be none: ${reason}`)); // prettier-ignore
+  if (direction === 'ingress' && hooks.xdp !== undefined)
+    on = on.doubt({ namespace: space.name, text: `here the XDP program ${hooks.xdp.program.name ?? hooks.xdp.program.id} on ${where} decides, which podtap does not evaluate` }); // prettier-ignore
+  const asked = { space, families: ['netdev', 'inet'] as const, hook: direction, device: link, first, ...(direction === 'ingress' ? { iif: link } : { oif: link }) }; // prettier-ignore
+  const chained =
+    direction === 'egress' ? await passChains(asked, frame, on) : { verdict: ON, frame, trail: on, copies: [], reroute: false };
+  if (chained.verdict.go !== 'on') return chained;
+  const log: Log = { because: [], doubts: [] };
+  let verdict: Verdict | undefined;
+  for (const program of hooks.tcx[direction]) verdict ??= await runProgram(space, program, chained.frame, where, log);
+  verdict ??= await runFilters(space, hooks.filters[direction], chained.frame, where, log);
+  on = chained.trail.decide(...log.because).doubt(...log.doubts);
+  if (direction === 'egress' || (verdict !== undefined && verdict.go !== 'on')) return { ...chained, verdict: verdict ?? ON, trail: on };
+  return passChains(asked, frame, on);
 }
 
 // ------------------------------------------------------------------ eBPF
@@ -55,18 +66,17 @@ async function runProgram(
   program: HookProgram,
   frame: Frame,
   where: string,
-  because: Decision[],
-  notes: string[],
+  { because, doubts }: Log,
 ): Promise<Verdict | undefined> {
   // prettier-ignore
   const name = program.name ?? `program ${program.id}`;
   if (Object.values<string>(localhostPrograms).includes(name)) {
-    notes.push(`podtap's eBPF program ${name} on ${where} takes what is for the pod's localhost, or another guest's; it was taken to let the frame pass`); // prettier-ignore
+    doubts.push({ namespace: space.name, text: `here podtap's eBPF program ${name} on ${where} takes what is for the pod's localhost, or another guest's, which the trace does not evaluate` }); // prettier-ignore
     return undefined;
   }
   const config = await configOf(program);
   if (config === undefined) {
-    notes.push(`an eBPF program that is not podtap's (${name}) on ${where} sees the frame; it was taken to let it pass`);
+    doubts.push({ namespace: space.name, text: `here the eBPF program ${name} on ${where} decides, which podtap does not evaluate` });
     return undefined;
   }
   const say = (text: string): void => void because.push({ by: 'program', program, text: `eBPF program ${name} on ${where}: ${text}` });
@@ -107,29 +117,29 @@ async function configOf(
 
 const protocols: Readonly<Record<string, number>> = { ip: ETH_P_IP, ipv6: ETH_P_IPV6, arp: ETH_P_ARP };
 
-async function runFilters(
-  space: Space,
-  filters: readonly Filter[],
-  frame: Frame,
-  where: string,
-  because: Decision[],
-  notes: string[],
-): Promise<Verdict | undefined> {
+async function runFilters(space: Space, filters: readonly Filter[], frame: Frame, where: string, log: Log): Promise<Verdict | undefined> {
   // prettier-ignore
   for (const filter of filters) {
     if (filter.protocol !== 'all' && (protocols[filter.protocol] ?? Number(filter.protocol)) !== frame.type) continue;
     const name = `filter ${filter.kind} (prio ${filter.priority}) on ${where}`;
     if (filter.kind === 'bpf' && (filter.options as BpfOptions).directAction === true) {
-      const { id, name: program } = filter.options as BpfOptions;
+      const { id, name: program, operations } = filter.options as BpfOptions;
+      if (operations !== undefined) {
+        const control = runOn(operations, frame);
+        if (control === undefined) log.doubts.push({ namespace: space.name, text: `here the ${name} decides, whose program asks for more than the trace knows of the frame` }); // prettier-ignore
+        if (control === SHOT || control === STOLEN) return { go: 'lost', code: 'FILTERED', reason: `${name} drops it` };
+        if (control === OK) return ON;
+        continue;
+      }
       // The kernel gives the name of the program's file and section, podtap's own is its function's.
-      const verdict = id === undefined ? undefined : await runProgram(space, { id, name: program?.replace(/^.*[/:]/, '') ?? '' }, frame, where, because, notes); // prettier-ignore
+      const verdict = id === undefined ? undefined : await runProgram(space, { id, name: program?.replace(/^.*[/:]/, '') ?? '' }, frame, where, log); // prettier-ignore
       if (verdict !== undefined) return verdict;
       continue;
     }
     const matched = matches(filter, frame);
-    if (matched === 'unknown') notes.push(`${name} may match; it was taken not to`);
+    if (matched === 'unknown') log.doubts.push({ namespace: space.name, text: `here the ${name} decides, whose matches podtap does not evaluate` }); // prettier-ignore
     if (matched !== true) continue;
-    const verdict = await act(space, filter, name, because, notes);
+    const verdict = await act(space, filter, name, log);
     if (verdict === 'next filter') continue;
     return verdict;
   }
@@ -140,6 +150,11 @@ function matches(filter: Filter, frame: Frame): boolean | 'unknown' {
   if ((filter.chain ?? 0) !== 0) return false;
   if (filter.options instanceof Uint8Array) return 'unknown';
   if (filter.kind === 'matchall') return true;
+  if (filter.kind === 'bpf') {
+    const { operations } = filter.options as BpfOptions;
+    const result = operations === undefined ? undefined : runOn(operations, frame);
+    return result === undefined ? 'unknown' : result !== 0;
+  }
   if (filter.kind !== 'u32') return 'unknown';
   const { selector, divisor, link, mark, indev } = filter.options as U32Options;
   if (selector === undefined || divisor !== undefined) return false; // a table
@@ -147,6 +162,15 @@ function matches(filter: Filter, frame: Frame): boolean | 'unknown' {
   // What stands in other tables is asked through a link only.
   if (parseInt(filter.handle ?? '800', 16) < 0x800) return false;
   return selector.flags?.includes('terminal') === true && matchesU32(selector, frame);
+}
+
+/** TC_ACT_*: what else a program says is no verdict (cls_bpf_exec_opcode()). */
+const [OK, SHOT, STOLEN] = [0, 2, 4];
+
+/** A classic program, over the frame as the kernel has it: what came in with a VLAN's tag has it beside. */
+function runOn(operations: Uint8Array, { vlans = [], ...frame }: Frame): number | undefined {
+  const inner = vlans.slice(1);
+  return runClassic(decodeInstructions(operations), encodeFrame({ ...frame, ...(inner.length > 0 && { vlans: inner }) }), { vlan: vlans.length > 0 }); // prettier-ignore
 }
 
 const ETHERNET = 14;
@@ -163,14 +187,11 @@ function matchesU32({ keys }: U32Selector, frame: Frame): boolean {
   });
 }
 
+/** Actions that change nothing of a way. */
+const idle: readonly string[] = ['gact', 'skbedit', 'csum'];
+
 /** What the actions make of the frame; without any a match ends the search, and it goes on. */
-async function act(
-  space: Space,
-  filter: Filter,
-  name: string,
-  because: Decision[],
-  notes: string[],
-): Promise<Verdict | undefined | 'next filter'> {
+async function act(space: Space, filter: Filter, name: string, { because, doubts }: Log): Promise<Verdict | undefined | 'next filter'> {
   // prettier-ignore
   const say = (text: string): void => void because.push({ by: 'filter', filter, text: `${name} ${text}` });
   for (const action of filter.actions ?? []) {
@@ -184,7 +205,7 @@ async function act(
         return { go: 'redirect', ifindex: dev, direction };
       }
       say(`copies to ${(await space.link(dev))?.name ?? 'an interface that is gone'}`);
-    } else if (!['gact', 'skbedit'].includes(action.kind)) notes.push(`${name} has the action ${action.kind}, which was taken not to change the path`); // prettier-ignore
+    } else if (!idle.includes(action.kind)) doubts.push({ namespace: space.name, text: `here the ${name} decides, by the action ${action.kind}, which podtap does not evaluate` }); // prettier-ignore
     const ended = controlOf(action, name);
     if (ended !== 'next action') return ended;
   }
@@ -198,32 +219,4 @@ function controlOf({ control = 'pipe' }: Action, name: string): Verdict | undefi
   if (control === 'drop' || control === 'shot' || control === 'stolen' || control === 'trap')
     return { go: 'lost', code: 'FILTERED', reason: `${name} drops it` };
   return ON;
-}
-
-// ------------------------------------------------------------------ nftables
-
-function chainVerdict(
-  { chains }: LinkHooks,
-  direction: 'ingress' | 'egress',
-  where: string,
-  because: Decision[],
-  notes: string[],
-): Verdict | undefined {
-  // prettier-ignore
-  for (const chain of chains) {
-    if (chain.hook?.name !== direction) continue;
-    const name = `chain ${chain.family} ${chain.table} ${chain.name} on ${where}`;
-    // `use` counts its rules.
-    if ((chain.use ?? 0) > 0) notes.push(`${name} has ${chain.use} rules, which were taken to let the frame pass`);
-    else if (chain.policy === 'drop') return { go: 'lost', code: 'FILTERED', reason: `${name} has the policy drop, and no rule` };
-    else because.push({ by: 'chain', chain, text: `${name} accepts it` });
-  }
-  return undefined;
-}
-
-/** Chains that see packets, not frames: their rules are not looked into. */
-export async function chainsOf(space: Space, hooks: readonly string[], ipv6: boolean): Promise<readonly string[]> {
-  const families = ['inet', ipv6 ? 'ip6' : 'ip'];
-  const chains = (await space.chains()).filter(({ family, hook, use = 0 }) => families.includes(family) && hook !== undefined && hooks.includes(hook.name) && use > 0); // prettier-ignore
-  return chains.map(({ family, table, name, hook, use }) => `chain ${family} ${table} ${name} (${hook!.name}) in ${space.name} has ${use} rules, which were taken to let the packet pass as it is`); // prettier-ignore
 }

@@ -1,8 +1,8 @@
 // What a trace says: where a frame is seen, and what decided that it goes there.
 import type { HookProgram } from '../kernel/hooks.js';
-import type { Frame } from '../wire/frame.js';
+import type { Frame, Packet } from '../wire/frame.js';
 import type { FdbEntry, Neighbor } from '../wire/neighbor.js';
-import type { NftChain } from '../wire/nft/message.js';
+import type { NftChain, NftRule } from '../wire/nft/message.js';
 import type { Route } from '../wire/route.js';
 import type { Filter } from '../wire/tc.js';
 
@@ -15,7 +15,8 @@ export type Decision = { readonly text: string } & (
   | { readonly by: 'fdb'; readonly bridge: string; readonly entry?: FdbEntry }
   | { readonly by: 'filter'; readonly filter: Filter }
   | { readonly by: 'program'; readonly program: HookProgram }
-  | { readonly by: 'chain'; readonly chain: NftChain }
+  /** `rule`: the one that said so; absent where it was the chain's policy, or its end. */
+  | { readonly by: 'chain'; readonly chain: NftChain; readonly rule?: NftRule }
   | { readonly by: 'macvlan' | 'encapsulation' | 'decapsulation' | 'fragmentation' | 'delivery' }
 );
 
@@ -67,24 +68,73 @@ export interface Loss {
   readonly icmp?: string;
 }
 
-/** What has been seen up to a point; grows without changing, for a flooded frame goes several ways. */
-export class Trail {
-  constructor(
-    readonly hops: readonly Hop[] = [],
-    readonly because: readonly Decision[] = [],
-    readonly notes: readonly string[] = [],
-  ) {}
+/** What is asked on the way and podtap cannot answer: from there on it holds only if the packet is let pass, as it is. */
+export interface Undecided {
+  readonly namespace: string;
+  /** A sentence: what decides, and why that cannot be told. */
+  readonly text: string;
+}
 
-  decide(decision: Decision): Trail {
-    return new Trail(this.hops, [...this.because, decision], this.notes);
+/** What the kernel keeps of a packet beside its bytes, within a namespace. */
+export interface Beside {
+  readonly mark?: number;
+  readonly connectionMark?: number;
+  /** Absent: 'host'. */
+  readonly packetType?: 'host' | 'broadcast' | 'multicast' | 'otherhost';
+  /** The packet as connection tracking saw it first. */
+  readonly original?: Packet;
+  /** Not to be tracked (notrack). */
+  readonly untracked?: true;
+  /** What NAT was asked already for this connection, and whether it changed it. */
+  readonly natted?: { readonly source?: boolean; readonly destination?: boolean };
+  /** It was sent to an address of its own host, and comes in by the loopback with its route. */
+  readonly routed?: true;
+}
+
+interface Seen {
+  readonly hops: readonly Hop[];
+  readonly because: readonly Decision[];
+  readonly notes: readonly string[];
+  readonly undecided: readonly Undecided[];
+  readonly beside: Beside;
+}
+
+/** What has been seen up to a point; grows without changing, for a flooded frame goes several ways. */
+export class Trail implements Seen {
+  readonly hops: readonly Hop[];
+  readonly because: readonly Decision[];
+  readonly notes: readonly string[];
+  readonly undecided: readonly Undecided[];
+  readonly beside: Beside;
+
+  constructor({ hops = [], because = [], notes = [], undecided = [], beside = {} }: Partial<Seen> = {}) {
+    this.hops = hops;
+    this.because = because;
+    this.notes = notes;
+    this.undecided = undecided;
+    this.beside = beside;
+  }
+
+  decide(...decisions: readonly Decision[]): Trail {
+    return decisions.length === 0 ? this : new Trail({ ...this, because: [...this.because, ...decisions] });
   }
 
   see(hop: Omit<Hop, 'because'>): Trail {
-    return new Trail([...this.hops, { ...hop, because: this.because }], [], this.notes);
+    return new Trail({ ...this, hops: [...this.hops, { ...hop, because: this.because }], because: [] });
   }
 
   note(...texts: readonly string[]): Trail {
     const fresh = texts.filter((text) => !this.notes.includes(text));
-    return fresh.length === 0 ? this : new Trail(this.hops, this.because, [...this.notes, ...fresh]);
+    return fresh.length === 0 ? this : new Trail({ ...this, notes: [...this.notes, ...fresh] });
+  }
+
+  doubt(...doubts: readonly Undecided[]): Trail {
+    const fresh = doubts.filter(({ text }) => !this.undecided.some((one) => one.text === text));
+    return fresh.length === 0 ? this : new Trail({ ...this, undecided: [...this.undecided, ...fresh] });
+  }
+
+  /** Absent: as a packet is that comes anew, from a guest or over a wire. */
+  carry(beside: Beside = {}): Trail {
+    return new Trail({ ...this, beside });
   }
 }

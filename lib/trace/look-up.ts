@@ -63,7 +63,7 @@ export async function lookUp(space: Space, question: Question): Promise<Way | No
   }
 }
 
-async function ask(space: Space, to: string, lookup: RouteLookup): Promise<Route> {
+export async function ask(space: Space, to: string, lookup: RouteLookup): Promise<Route> {
   const [answer] = await request(attachment(space.netns).socket, [encodeRouteGet(to, lookup)]);
   return decodeRoute(answer!.from, answer!.messages[0]!);
 }

@@ -6,7 +6,7 @@ import type { GuestNetwork, GuestRoute } from '../guest/network.js';
 import { complete } from '../guest/network.js';
 import { Netns } from '../kernel/netns.js';
 import { ETH_P_IP, ETH_P_IPV6, type Packet } from '../wire/frame.js';
-import type { Decision, Hop, Loss } from './hop.js';
+import type { Decision, Hop, Loss, Undecided } from './hop.js';
 import { Trail } from './hop.js';
 import { isInside, lookUp } from './look-up.js';
 import { type Guest, Space, World } from './space.js';
@@ -30,8 +30,10 @@ export interface TraceOptions {
   readonly ports?: { readonly source?: number; readonly destination: number };
   /** The source address. Default: what the sender's routes say. */
   readonly source?: string;
-  /** The mark of the packet (SO_MARK), for all look-ups. */
+  /** The mark of the packet (SO_MARK): it stays within its namespace, unless a rule changes it. */
   readonly mark?: number;
+  /** As rules that ask for the state of its connection see it. Default 'new': the first packet. What NAT made of an 'established' one is not known. */
+  readonly connection?: 'new' | 'established';
   /** TTL or hop limit. Default: the sender's (64, mostly). */
   readonly ttl?: number;
   /** Of the IP packet, in bytes. Default: ping's, 84, and of IPv6 104. */
@@ -44,8 +46,11 @@ export interface PathTrace {
   readonly from: string;
   readonly to: string;
   readonly packet: Packet;
+  /** It arrives, and nothing on its way was left undecided. */
   readonly delivered: boolean;
-  /** Where it arrives. */
+  /** What decides on its way and podtap does not evaluate: `at`, `loss` and `hops` behind it hold only if it lets the packet pass as it is. */
+  readonly undecided: readonly Undecided[];
+  /** Where it arrives, or would. */
   readonly at?: { readonly namespace: string; readonly device: string; readonly guest?: string };
   /** Where it is lost, and why. */
   readonly loss?: Loss;
@@ -75,6 +80,7 @@ const schema = options({
   ports: optional(options({ source: optional(u16), destination: u16 })),
   source: optional(ip),
   mark: optional(u32),
+  connection: optional(oneOf('new', 'established')),
   ttl: optional(integer(1, 255)),
   length: optional(integer(28, 65535)),
   dontFragment: optional(boolean),
@@ -83,11 +89,12 @@ const schema = options({
 /**
  * Follows a packet through namespaces, from kernel state and the kernel's own look-ups, without sending one: where it is seen, with
  * which MACs, addresses and TTL, what decided at each step (routes, neighbours, forwarding entries, filters, podtap's eBPF programs,
- * VXLAN), and where it arrives; or where it is lost, and why. What is done by hand with `ip route get`, `ip neigh`, `bridge fdb`,
- * `tc filter show` and tcpdump in one namespace after the other.
+ * rules of nftables, with what they rewrite, VXLAN), and where it arrives; or where it is lost, and why. What is done by hand with
+ * `ip route get`, `ip neigh`, `bridge fdb`, `tc filter show`, `nft list ruleset` and tcpdump in one namespace after the other.
  *
- * What it cannot look into (rules of nftables and iptables, others' eBPF programs, filters other than u32 and matchall) it takes to let
- * the packet pass, and says so in `notes`. Nothing is changed, and nothing is sent.
+ * What decides and it cannot evaluate (others' eBPF programs, tables of the old iptables, filters other than u32 and matchall, rules that
+ * depend on counts, chance, users or what is inside the packet) stands in `undecided`, and then `delivered` is never true. Nothing is
+ * changed, and nothing is sent.
  *
  * @throws TypeError ERR_INVALID_ARG_VALUE: there is no such namespace or guest; NetlinkError; PodtapError
  * @example console.log(String(await tracePath({ namespaces: { pod, node }, from: 'pod', to: '10.244.3.3' })))
@@ -95,8 +102,8 @@ const schema = options({
 export async function tracePath(settings: TraceOptions): Promise<PathTrace> {
   const given = check<TraceOptions>(schema, settings, 'tracePath');
   const world = worldOf(given);
-  const { from, to, mark } = given;
-  const walker = new Walker(world, mark);
+  const { from, to, connection } = given;
+  const walker = new Walker(world, connection !== 'established');
   const space = spaceOf(world, from);
   const guest = typeof from === 'string' ? world.guests.find(({ name }) => name === from) : undefined;
   if (space !== undefined && guest !== undefined)
@@ -161,7 +168,15 @@ async function fromSpace(walker: Walker, space: Space, given: TraceOptions): Pro
     return { packet: draft, outcomes: [{ end: 'lost', loss, trail: new Trail() }] };
   }
   const packet = { ...draft, source: source ?? way.route.src ?? any };
-  return { packet, outcomes: await walker.output(space, packet, way.route, new Trail().decide(way.decision)) };
+  return {
+    packet,
+    outcomes: await walker.output(
+      space,
+      packet,
+      way.route,
+      new Trail({ because: [way.decision], beside: mark === undefined ? {} : { mark } }),
+    ),
+  };
 }
 
 /** As a guest does it that was told this: the most specific of its routes, the table of neighbours, and else a question. */
@@ -207,7 +222,8 @@ function mostSpecific(routes: readonly GuestRoute[], to: string): GuestRoute | u
 /** Of the ways that a flooded frame takes: that on which it arrives; else that on which it came furthest among those that were meant. */
 function best(outcomes: readonly Outcome[]): Outcome {
   const rank = (outcome: Outcome): number => {
-    if (outcome.end === 'delivered') return outcome.guest === undefined && outcome.trail.notes.length > 0 ? 1 : 0;
+    if (outcome.end === 'delivered')
+      return outcome.guest === undefined && outcome.trail.notes.length + outcome.trail.undecided.length > 0 ? 1 : 0;
     if (outcome.end === 'heard') return 5;
     return ['NOT_ADDRESSED', 'NO_CARRIER', 'LINK_DOWN', 'OUT_OF_SIGHT'].includes(outcome.loss.code) ? 4 : 2;
   };
@@ -215,13 +231,15 @@ function best(outcomes: readonly Outcome[]): Outcome {
 }
 
 function answer(from: string, to: string, packet: Packet, outcome: Outcome): PathTrace {
-  const { hops, because, notes } = outcome.trail;
+  const { hops, because, notes, undecided } = outcome.trail;
   const loss = outcome.end === 'lost' ? outcome.loss : undefined;
   const at = outcome.end !== 'delivered' ? undefined : { namespace: outcome.namespace, device: outcome.device, ...(outcome.guest !== undefined && { guest: outcome.guest }) }; // prettier-ignore
-  const summary = loss !== undefined
-    ? `${packet.source} > ${to} is lost in ${loss.namespace}: ${loss.reason}.`
-    : `${packet.source} > ${to} reaches ${at?.guest ?? at?.namespace} by ${at?.device}, seen ${hops.length} times on its way.`; // prettier-ignore
-  const values = { from, to, packet, delivered: loss === undefined, ...(at !== undefined && { at }), ...(loss !== undefined && { loss }), hops, because, notes, summary }; // prettier-ignore
+  const sure = undecided.length === 0;
+  const end = loss !== undefined
+    ? `${sure ? 'is' : 'would be'} lost in ${loss.namespace}: ${loss.reason}`
+    : `${sure ? 'reaches' : 'would reach'} ${at?.guest ?? at?.namespace} by ${at?.device}, seen ${hops.length} times on its way`; // prettier-ignore
+  const summary = `${packet.source} > ${to} ${end}${sure ? '' : `; but ${undecided.map(({ text }) => text).join('; ')}`}.`;
+  const values = { from, to, packet, delivered: loss === undefined && sure, undecided, ...(at !== undefined && { at }), ...(loss !== undefined && { loss }), hops, because, notes, summary }; // prettier-ignore
   return {
     ...values,
     toString: () => tell(values),

@@ -1,8 +1,7 @@
 // The namespaces of a trace, each with its tables, read once; and where the wires between them lead.
-import { NetlinkError, UnsupportedError } from '../errors.js';
 import { type LinkHooks, readHooks } from '../kernel/hooks.js';
+import { listLegacyTables } from '../kernel/legacy-tables.js';
 import type { Netns } from '../kernel/netns.js';
-import { type NftChain, listChains } from '../kernel/nft.js';
 import { namespaceNumbers } from '../kernel/nsid.js';
 import type { GuestNetwork } from '../guest/network.js';
 import { listAddresses } from '../primitive/address.js';
@@ -15,6 +14,7 @@ import type { Address } from '../wire/address.js';
 import { type Link, type LinkEnd, namedInet6Conf, namedInetConf } from '../wire/link.js';
 import type { FdbEntry, Neighbor } from '../wire/neighbor.js';
 import type { Rule } from '../wire/rule.js';
+import { Ruleset } from './ruleset.js';
 
 /** A guest behind a TAP or macvtap: what it was told is what it does. */
 export interface Guest {
@@ -31,14 +31,17 @@ export class Space {
   #proxies: Promise<readonly Neighbor[]> | undefined;
   #fdb: Promise<readonly FdbEntry[]> | undefined;
   #rules: Promise<readonly Rule[]> | undefined;
-  #chains: Promise<readonly NftChain[]> | undefined;
+  readonly #legacy: Promise<readonly string[] | undefined>[] = [];
+  readonly ruleset: Ruleset;
   readonly #hooks = new Map<number, Promise<LinkHooks>>();
   readonly #sysctls = new Map<string, Promise<number>>();
 
   constructor(
     readonly name: string,
     readonly netns: Netns,
-  ) {}
+  ) {
+    this.ruleset = new Ruleset(netns);
+  }
 
   links(): Promise<ReadonlyMap<number, Link>> {
     return (this.#links ??= listLinks(this.netns).then((links) => new Map(links.map((link) => [link.ifindex, link]))));
@@ -77,12 +80,9 @@ export class Space {
     return (this.#rules ??= listRules(this.netns));
   }
 
-  /** None where the kernel has no nftables, or this process may not read them. */
-  chains(): Promise<readonly NftChain[]> {
-    return (this.#chains ??= listChains(this.netns).catch((error: unknown) => {
-      if (error instanceof UnsupportedError || error instanceof NetlinkError) return [];
-      throw error;
-    }));
+  /** Of iptables as it was before nftables: those that somebody asked for. undefined: that may not be read. */
+  legacyTables(ipv6: boolean): Promise<readonly string[] | undefined> {
+    return (this.#legacy[ipv6 ? 1 : 0] ??= listLegacyTables(this.netns, ipv6));
   }
 
   hooks({ ifindex }: Link): Promise<LinkHooks> {

@@ -22,7 +22,7 @@ function echo(type: number): string {
   return type === 8 || type === 128 ? ' echo request' : type === 0 || type === 129 ? ' echo reply' : ` type ${type}`;
 }
 
-export function tell({ from, packet, hops, because, notes, summary }: Omit<PathTrace, 'toString' | 'toJSON'>): string {
+export function tell({ from, packet, hops, because, notes, undecided, summary }: Omit<PathTrace, 'toString' | 'toJSON'>): string {
   const lines = [`${from}: ${tellPacket(packet)}`];
   hops.forEach((hop, index) => {
     for (const { text } of hop.because) lines.push(`      ${text}`);
@@ -35,6 +35,7 @@ export function tell({ from, packet, hops, because, notes, summary }: Omit<PathT
     if (inner !== undefined) lines.push(`       inside, VNI ${frame.packet!.vxlan!.vni}: ${tellFrame(inner)}`);
   });
   for (const { text } of because) lines.push(`      ${text}`);
+  for (const { text } of undecided) lines.push(`not decided: ${text}`);
   for (const note of notes) lines.push(`note: ${note}`);
   lines.push(summary);
   return lines.join('\n');

@@ -7,9 +7,10 @@ import type { Route } from '../wire/route.js';
 import { BROADCAST, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, type Frame, type Packet, frameLength, vxlanLength } from '../wire/frame.js';
 import { parseIp } from '../wire/text.js';
 import { splitCidr } from '../check.js';
-import { chainsOf, classify } from './classify.js';
-import type { Answer, Hop, Loss, LossCode } from './hop.js';
+import { type Verdict, classify } from './classify.js';
+import type { Answer, Beside, Hop, Loss, LossCode } from './hop.js';
 import { Trail } from './hop.js';
+import { passBridge, passThrough } from './hooks.js';
 import { isInside, lookUp } from './look-up.js';
 import type { Guest, Place, Space, World } from './space.js';
 
@@ -29,7 +30,8 @@ const VXLAN_PORT = 8472;
 export class Walker {
   constructor(
     readonly world: World,
-    readonly mark?: number,
+    /** The first packet of its connection. */
+    readonly first: boolean,
   ) {}
 
   // ---------------------------------------------------------------- devices
@@ -40,11 +42,11 @@ export class Walker {
     if (trail.hops.length > MOST_HOPS) return [lost(trail, 'LOOP', place, `the frame goes in a circle through ${link.name} in ${space.name}`)]; // prettier-ignore
     if (!link.up) return [lost(trail, 'LINK_DOWN', place, `${link.name} in ${space.name} is down`)];
     if (link.kind !== 'bridge' && !link.carrier && link.type !== 'loopback') return [lost(trail, 'NO_CARRIER', place, noCarrier(place))];
-    const { verdict, because, notes } = await classify(space, link, 'egress', frame);
-    let on = because.reduce((seen, decision) => seen.decide(decision), trail).note(...notes);
-    if (verdict.go === 'lost') return [lost(on, verdict.code, place, verdict.reason)];
-    if (verdict.go === 'redirect') return this.redirect(space, verdict, frame, on);
-    on = on.see({ ...(await this.sighting(place)), direction: 'out', frame });
+    return this.classified(place, 'egress', frame, trail, async (frame, on) => this.leave(place, frame, on.see({ ...(await this.sighting(place)), direction: 'out', frame }))); // prettier-ignore
+  }
+
+  private async leave(place: Place, frame: Frame, on: Trail): Promise<readonly Outcome[]> {
+    const { space, link } = place;
     switch (link.kind) {
       case 'veth':
         return this.overWire(place, frame, on);
@@ -71,11 +73,12 @@ export class Walker {
     const { space, link } = place;
     if (trail.hops.length > MOST_HOPS) return [lost(trail, 'LOOP', place, `the frame goes in a circle through ${link.name} in ${space.name}`)]; // prettier-ignore
     if (!link.up) return [lost(trail, 'LINK_DOWN', place, `${link.name} in ${space.name} is down`)];
-    const seen = trail.see({ ...(await this.sighting(place)), direction: 'in', frame });
-    const { verdict, because, notes } = await classify(space, link, 'ingress', frame);
-    const on = because.reduce((one, decision) => one.decide(decision), seen).note(...notes);
-    if (verdict.go === 'lost') return [lost(on, verdict.code, place, verdict.reason)];
-    if (verdict.go === 'redirect') return this.redirect(space, verdict, frame, on);
+    const seen = trail.see({ ...(await this.sighting(place)), direction: 'in', frame }).carry(addressed(trail.beside, link, frame));
+    return this.classified(place, 'ingress', frame, seen, (frame, on) => this.enter(place, frame, on));
+  }
+
+  private async enter(place: Place, frame: Frame, on: Trail): Promise<readonly Outcome[]> {
+    const { space, link } = place;
     if (link.portKind === 'bridge') return this.bridgeReceives(place, frame, on);
     if (link.master !== undefined && link.portKind !== 'vrf')
       return [lost(on, 'UNKNOWN_KIND', place, `${link.name} in ${space.name} is a port of a ${link.portKind}, of which podtap does not know what it does`)]; // prettier-ignore
@@ -83,6 +86,25 @@ export class Walker {
     if (taken.taken !== undefined) return taken.taken;
     const outcomes = await this.up(place, frame, on);
     return [...taken.copies, ...outcomes];
+  }
+
+  /** Past what sits on an interface: on, elsewhere, or nowhere; and copies. */
+  private async classified(
+    place: Place,
+    direction: 'ingress' | 'egress',
+    frame: Frame,
+    trail: Trail,
+    on: (frame: Frame, trail: Trail) => Promise<readonly Outcome[]>,
+  ): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    const passed = await classify(space, link, direction, frame, trail, this.first);
+    const { verdict } = passed;
+    const outcomes: Outcome[] = [];
+    for (const { ifindex, frame } of passed.copies)
+      outcomes.push(...(await this.redirect(space, { ifindex, direction: 'egress' }, frame, passed.trail)));
+    if (verdict.go === 'lost') return [...outcomes, lost(passed.trail, verdict.code, place, verdict.reason, verdict.icmp)];
+    if (verdict.go === 'redirect') return [...outcomes, ...(await this.redirect(space, verdict, passed.frame, passed.trail))];
+    return [...outcomes, ...(await on(passed.frame, passed.trail))];
   }
 
   private async redirect(
@@ -105,7 +127,7 @@ export class Walker {
     // dev_forward_skb(): the receiving end's MTU counts.
     if (frameLength(frame) > peer.link.mtu + ETHERNET + TAG)
       return [lost(trail, 'MTU_EXCEEDED', peer, `the frame of ${frameLength(frame)} bytes is dropped without a word by ${peer.link.name} in ${peer.space.name}, whose MTU is ${peer.link.mtu}`)]; // prettier-ignore
-    return this.receive(peer, frame, trail);
+    return this.receive(peer, frame, trail.carry(scrubbed(trail.beside, space, peer.space)));
   }
 
   /** What is behind a TAP is a guest: a declared one, or whoever holds it. */
@@ -161,7 +183,7 @@ export class Walker {
   }
 
   private async handOver(taker: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
-    if (taker.link.kind === 'macvlan') return this.receive(taker, frame, trail);
+    if (taker.link.kind === 'macvlan') return this.receive(taker, frame, trail.carry());
     return this.toGuest(taker, frame, trail.see({ ...(await this.sighting(taker)), direction: 'in', frame }));
   }
 
@@ -184,14 +206,21 @@ export class Walker {
     const { space, link: port } = place;
     const bridge = await space.link(port.master!);
     if (bridge === undefined) return [lost(trail, 'LINK_GONE', place, `the bridge of ${port.name} in ${space.name} is gone`)];
-    const { state, mode } = portOf(port);
+    const { state } = portOf(port);
     if (state !== undefined && state !== 'forwarding')
       return [lost(trail, 'PORT_BLOCKED', place, `${port.name} in ${space.name} is a port of ${bridge.name} in the state ${state}`)];
     const noted = infoOf<'bridge'>(bridge).vlan_filtering === 1 ? trail.note(`${bridge.name} in ${space.name} filters VLANs, which was not looked at`) : trail; // prettier-ignore
     const top = { space, link: bridge };
+    const passed = await passThrough(['bridge'], { space, hook: 'prerouting', iif: port, first: this.first }, frame, noted);
+    if (passed.verdict.go !== 'on') return [stopped(passed.trail, passed.verdict, place)];
+    return this.bridgeForwards(top, port, passed.frame, passed.trail);
+  }
+
+  private async bridgeForwards(top: Place, port: Link, frame: Frame, noted: Trail): Promise<readonly Outcome[]> {
+    const { space, link: bridge } = top;
     if (isGroup(frame.destination)) {
       const copies = await this.flood(top, port, frame, noted);
-      return [...copies, ...(await this.upFromBridge(top, frame, noted))];
+      return [...copies, ...(await this.upFromBridge(top, port, frame, noted))];
     }
     const entry = await this.fdbEntry(top, frame.destination);
     if (entry === undefined) return this.floodUnicast(top, port, frame, noted);
@@ -200,14 +229,14 @@ export class Walker {
       const whose = owner.ifindex === bridge.ifindex ? "the bridge's own" : `that of its port ${owner.name}`;
       const text = `${bridge.name} in ${space.name}: ${frame.destination} is ${whose}, a local entry: the frame is for the host itself`;
       const on = noted.decide({ by: 'fdb', bridge: bridge.name, entry, text });
-      return this.upFromBridge(top, frame, on, { entry, owner });
+      return this.upFromBridge(top, port, frame, on, { entry, owner });
     }
     const to = await space.link(entry.ifindex);
     if (to === undefined) return [lost(noted, 'LINK_GONE', top, `the port of ${frame.destination} on ${bridge.name} in ${space.name} is gone`)]; // prettier-ignore
     const on = noted.decide({ by: 'fdb', bridge: bridge.name, entry, text: `${bridge.name} in ${space.name}: ${frame.destination} is at ${to.name} (${entry.state === 'noarp' ? 'static' : 'learned'})` }); // prettier-ignore
-    if (to.ifindex === port.ifindex && mode !== 1)
+    if (to.ifindex === port.ifindex && portOf(port).mode !== 1)
       return [lost(on, 'SAME_PORT', top, `${bridge.name} in ${space.name} does not send a frame out by ${port.name}, where it came in`)];
-    return this.outByPort(top, to, frame, on);
+    return this.outByPort(top, port, to, frame, on);
   }
 
   /** A frame of the bridge's own host. */
@@ -220,17 +249,18 @@ export class Walker {
     if (to === undefined) return [lost(trail, 'FDB_LOCAL', place, `${frame.destination} is the own MAC of ${bridge.name} in ${space.name}`)]; // prettier-ignore
     const how = isLocal(entry) ? `the own MAC of ${to.name}, by which it goes out` : `at ${to.name} (${entry.state === 'noarp' ? 'static' : 'learned'})`; // prettier-ignore
     const text = `${bridge.name} in ${space.name}: ${frame.destination} is ${how}`;
-    return this.outByPort(place, to, frame, trail.decide({ by: 'fdb', bridge: bridge.name, entry, text }));
+    return this.outByPort(place, undefined, to, frame, trail.decide({ by: 'fdb', bridge: bridge.name, entry, text }));
   }
 
-  private async upFromBridge(top: Place, frame: Frame, trail: Trail, local?: LocalEntry): Promise<readonly Outcome[]> {
-    if (!top.link.up) return [lost(trail, 'LINK_DOWN', top, `${top.link.name} in ${top.space.name} is down`)];
-    const seen = trail.see({ ...(await this.sighting(top)), direction: 'in', frame });
-    const { verdict, because, notes } = await classify(top.space, top.link, 'ingress', frame);
-    const on = because.reduce((one, decision) => one.decide(decision), seen).note(...notes);
-    if (verdict.go === 'lost') return [lost(on, verdict.code, top, verdict.reason)];
-    if (verdict.go === 'redirect') return this.redirect(top.space, verdict, frame, on);
-    return this.up(top, frame, on, local);
+  private async upFromBridge(top: Place, port: Link, frame: Frame, trail: Trail, local?: LocalEntry): Promise<readonly Outcome[]> {
+    const { space, link: bridge } = top;
+    const passed = await passThrough(['bridge'], { space, hook: 'input', iif: port, first: this.first }, frame, trail);
+    if (passed.verdict.go !== 'on') return [stopped(passed.trail, passed.verdict, top)];
+    if (!bridge.up) return [lost(passed.trail, 'LINK_DOWN', top, `${bridge.name} in ${space.name} is down`)];
+    const seen = passed.trail.see({ ...(await this.sighting(top)), direction: 'in', frame: passed.frame });
+    const { packetType: _, ...beside } = seen.beside;
+    const own = seen.carry(passed.frame.destination === bridge.mac ? beside : seen.beside);
+    return this.classified(top, 'ingress', passed.frame, own, (frame, on) => this.up(top, frame, on, local));
   }
 
   private async fdbEntry({ space, link: bridge }: Place, mac: string): Promise<FdbEntry | undefined> {
@@ -266,11 +296,18 @@ export class Walker {
     const text = `${bridge.name} in ${space.name} does not know ${frame.destination}, and floods it to ${ports.map(({ name }) => name).join(', ')}`; // prettier-ignore
     const on = group ? trail : trail.decide({ by: 'fdb', bridge: bridge.name, text });
     const outcomes: Outcome[] = [];
-    for (const port of ports) outcomes.push(...(await this.outByPort(top, port, frame, on)));
+    for (const port of ports) outcomes.push(...(await this.outByPort(top, from, port, frame, on)));
     return outcomes;
   }
 
-  private async outByPort(top: Place, port: Link, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+  /** `from`: the port that it came in by; absent: the bridge's own host sends it. */
+  private async outByPort(top: Place, from: Link | undefined, port: Link, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const passed = await passBridge(top, from, port, frame, trail, this.first);
+    if (passed.verdict.go !== 'on') return [stopped(passed.trail, passed.verdict, { space: top.space, link: port })];
+    return this.leaveByPort(top, port, passed.frame, passed.trail);
+  }
+
+  private async leaveByPort(top: Place, port: Link, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
     if (frameLength(frame) > port.mtu + ETHERNET + TAG)
       return [lost(trail, 'MTU_EXCEEDED', { space: top.space, link: port }, `${top.link.name} in ${top.space.name} drops the frame of ${frameLength(frame)} bytes without a word: the MTU of its port ${port.name} is ${port.mtu}`)]; // prettier-ignore
     return this.transmit({ space: top.space, link: port }, frame, trail);
@@ -322,7 +359,7 @@ export class Walker {
     const way = await lookUp(space, { packet: draft, ...(oif !== undefined && { oif }), anySource: local === undefined });
     if (!('route' in way)) return [lost(on, way.code, { space, link }, `for the VXLAN packet: ${way.reason}`)];
     const packet = { ...draft, source: local ?? way.route.src ?? draft.source };
-    return this.output(space, packet, way.route, on.decide(way.decision));
+    return this.output(space, packet, way.route, on.decide(way.decision).carry(scrubbed(on.beside, space, space)));
   }
 
   // ---------------------------------------------------------------- IP
@@ -334,31 +371,59 @@ export class Walker {
   /** A frame has come to the stack of the host. */
   private async up(place: Place, frame: Frame, trail: Trail, local?: LocalEntry): Promise<readonly Outcome[]> {
     const { space, link } = place;
+    if (frame.arp !== undefined) {
+      const passed = await passThrough(['arp'], { space, hook: 'input', iif: link, first: this.first }, frame, trail);
+      return passed.verdict.go === 'on' ? [{ end: 'heard', place, trail: passed.trail }] : [stopped(passed.trail, passed.verdict, place)];
+    }
     if (isQuestion(frame)) return [{ end: 'heard', place, trail }];
-    if (local === undefined && frame.destination !== link.mac && !isGroup(frame.destination) && link.type !== 'loopback')
+    // Of the loopback only what was forwarded to it can be somebody else's.
+    if (local === undefined && trail.beside.packetType === 'otherhost')
       return [lost(trail, 'NOT_ADDRESSED', place, `the frame is addressed to ${frame.destination}, and ${link.name} in ${space.name} is ${link.mac}`)]; // prettier-ignore
-    return this.input(place, frame.packet!, trail, local);
+    return this.input(place, frame, trail, local);
   }
 
-  private async input(place: Place, packet: Packet, trail: Trail, local?: LocalEntry): Promise<readonly Outcome[]> {
+  private async input(place: Place, frame: Frame, trail: Trail, local?: LocalEntry): Promise<readonly Outcome[]> {
     const { space, link } = place;
-    const ipv6 = packet.destination.includes(':');
-    const seen = trail.note(...(await chainsOf(space, ['prerouting'], ipv6)));
-    const way = await lookUp(space, { packet, iif: link, ...(this.mark !== undefined && { mark: this.mark }) });
+    const ipv6 = frame.type === ETH_P_IPV6;
+    const { first } = this;
+    const passed = await passThrough('stack', { space, hook: 'prerouting', iif: link, first }, frame, trail);
+    if (passed.verdict.go !== 'on') return [stopped(passed.trail, passed.verdict, place)];
+    const seen = passed.trail;
+    const packet = passed.frame.packet!;
+    if (seen.beside.routed === true && link.type === 'loopback') return this.toSelf(place, passed.frame, seen);
+    const { mark } = seen.beside;
+    const way = await lookUp(space, { packet, iif: link, ...(mark !== undefined && { mark }) });
     if (!('route' in way)) {
       if (local !== undefined && local.owner.ifindex !== link.ifindex && way.code === 'NOT_FORWARDED')
         return [await this.swallowed(place, packet, seen, local)];
       return [lost(seen, way.code, place, way.reason, way.icmp)];
     }
     const decided = seen.decide(way.decision);
-    if (way.route.type === 'local') return this.deliver(place, packet, decided.note(...(await chainsOf(space, ['input'], ipv6))));
-    const on = decided.note(...(await chainsOf(space, ['forward'], ipv6)));
+    if (way.route.type === 'local') return this.toSelf(place, passed.frame, decided);
+    const on = decided;
     if (ipv6 && !(await space.forwards(link, true))) {
       if (local !== undefined && local.owner.ifindex !== link.ifindex) return [await this.swallowed(place, packet, on, local)];
       return [lost(on, 'NOT_FORWARDED', place, `${packet.destination} is no address of ${space.name}, which does not forward what comes in by ${link.name} (net.ipv6.conf.all.forwarding is 0)`)]; // prettier-ignore
     }
     if (packet.ttl <= 1) return [lost(on, 'TTL_EXPIRED', place, `in ${space.name} the TTL of ${packet.source} > ${packet.destination} runs out`, 'time exceeded in transit')]; // prettier-ignore
-    return this.output(space, { ...packet, ttl: packet.ttl - 1 }, way.route, on, link);
+    const oif = typeof way.route.dev === 'number' ? await space.link(way.route.dev) : undefined;
+    const forwarded = { ...passed.frame, packet: { ...packet, ttl: packet.ttl - 1 } };
+    const allowed = await passThrough(
+      'stack',
+      { space, hook: 'forward', iif: link, ...(oif !== undefined && { oif }), first },
+      forwarded,
+      on,
+    );
+    if (allowed.verdict.go !== 'on') return [stopped(allowed.trail, allowed.verdict, place)];
+    return this.output(space, allowed.frame.packet!, way.route, allowed.trail, link);
+  }
+
+  /** Past the chains of 'input'. */
+  private async toSelf(place: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const { space, link } = place;
+    const passed = await passThrough('stack', { space, hook: 'input', iif: link, first: this.first }, frame, trail);
+    if (passed.verdict.go !== 'on') return [stopped(passed.trail, passed.verdict, place)];
+    return this.deliver(place, passed.frame.packet!, passed.trail);
   }
 
   /** The frame was for the MAC of a port, so that the bridge took it for its own host, where nobody has the address. */
@@ -381,7 +446,11 @@ export class Walker {
       const vtep = vteps.find((one) => infoOf<'vxlan'>(one).id === vni && one.up);
       if (vtep === undefined) return [lost(trail, 'NO_VTEP', place, `nothing in ${space.name} takes VXLAN packets of VNI ${vni} at UDP port ${port}`)]; // prettier-ignore
       const text = `${vtep.name} in ${space.name} takes VXLAN packets of VNI ${vni} at UDP port ${port}, and takes the frame out`;
-      return this.receive({ space, link: vtep }, frame, trail.decide({ by: 'decapsulation', text }));
+      return this.receive(
+        { space, link: vtep },
+        frame,
+        trail.decide({ by: 'decapsulation', text }).carry(scrubbed(trail.beside, space, space)),
+      );
     }
     const on = trail.decide({ by: 'delivery', text: `${packet.destination} is an address of ${space.name}` });
     return [{ end: 'delivered', namespace: space.name, device: link.name, trail: on }];
@@ -389,20 +458,35 @@ export class Walker {
 
   /** A packet leaves by a route. `from`: where it came in, if it is forwarded. */
   async output(space: Space, packet: Packet, route: Route, trail: Trail, from?: Link): Promise<readonly Outcome[]> {
-    if (route.type === 'local') {
-      const lo = (await space.link('lo'))!;
-      return this.deliver({ space, link: lo }, packet, trail);
-    }
+    if (from !== undefined) return this.byRoute(space, packet, route, trail, from);
+    const oif = typeof route.dev === 'number' ? await space.link(route.dev) : undefined;
+    const passed = await passThrough('stack', { space, hook: 'output', ...(oif !== undefined && { oif }), first: this.first }, headless(packet), trail); // prettier-ignore
+    const at = { space, ...(oif !== undefined && { link: oif }) };
+    if (passed.verdict.go !== 'on') return [stopped(passed.trail, passed.verdict, at)];
+    const sent = passed.frame.packet!;
+    if (!passed.reroute) return this.byRoute(space, sent, route, passed.trail);
+    // ip_route_me_harder().
+    const { mark } = passed.trail.beside;
+    const way = await lookUp(space, { packet: sent, ...(mark !== undefined && { mark }) });
+    if (!('route' in way)) return [lost(passed.trail, way.code, at, way.reason)];
+    return this.byRoute(space, sent, way.route, passed.trail.decide(way.decision));
+  }
+
+  private async byRoute(space: Space, given: Packet, route: Route, trail: Trail, from?: Link): Promise<readonly Outcome[]> {
     const link = typeof route.dev === 'number' ? await space.link(route.dev) : undefined;
-    if (link === undefined) return [lost(trail, 'LINK_GONE', { space }, `the route of ${space.name} to ${packet.destination} leaves by an interface that is gone`)]; // prettier-ignore
+    if (link === undefined) return [lost(trail, 'LINK_GONE', { space }, `the route of ${space.name} to ${given.destination} leaves by an interface that is gone`)]; // prettier-ignore
     const place = { space, link };
     if (!link.up) return [lost(trail, 'LINK_DOWN', place, `${link.name} in ${space.name} is down`)];
     const mtu = Math.min(route.mtu ?? link.mtu, link.mtu);
-    const ipv6 = packet.destination.includes(':');
-    let on = trail.note(...(await chainsOf(space, from === undefined ? ['output', 'postrouting'] : ['postrouting'], ipv6)));
+    const ipv6 = given.destination.includes(':');
+    const { routed: _, ...beside } = trail.beside;
+    const passed = await passThrough('stack', { space, hook: 'postrouting', ...(from !== undefined && { iif: from }), oif: link, first: this.first }, headless(given), trail.carry(route.type === 'local' ? { ...beside, routed: true } : beside)); // prettier-ignore
+    if (passed.verdict.go !== 'on') return [stopped(passed.trail, passed.verdict, place)];
+    const packet = passed.frame.packet!;
+    let on = passed.trail;
     if (packet.length > mtu) {
       if ((ipv6 && from !== undefined) || packet.dontFragment === true)
-        return [lost(trail, 'MTU_EXCEEDED', place, `the packet of ${packet.length} bytes is not to be fragmented, and the MTU of ${link.name} in ${space.name} is ${mtu}`, from === undefined ? undefined : `${ipv6 ? 'packet too big' : 'fragmentation needed'}, MTU ${mtu}`)]; // prettier-ignore
+        return [lost(on, 'MTU_EXCEEDED', place, `the packet of ${packet.length} bytes is not to be fragmented, and the MTU of ${link.name} in ${space.name} is ${mtu}`, from === undefined ? undefined : `${ipv6 ? 'packet too big' : 'fragmentation needed'}, MTU ${mtu}`)]; // prettier-ignore
       on = on.decide({ by: 'fragmentation', text: `${space.name} sends the packet of ${packet.length} bytes in fragments of at most ${mtu}` }); // prettier-ignore
       on = on.note(`fragments are traced as one packet of ${mtu} bytes`);
     }
@@ -424,7 +508,10 @@ export class Walker {
       const text = `neighbour table of ${space.name}: ${address} is at ${entry.mac} (${entry.state}, dev ${link.name})`;
       return { mac: entry.mac, trail: trail.decide({ by: 'neighbor', address, mac: entry.mac, entry, text }) };
     }
-    const ask = (frame: Frame): Promise<readonly Outcome[]> => this.transmit(place, frame, new Trail());
+    const ask = async (frame: Frame): Promise<readonly Outcome[]> => {
+      const passed = await passThrough(['arp'], { space, hook: 'output', oif: link, first: this.first }, frame, new Trail());
+      return passed.verdict.go === 'on' ? this.transmit(place, passed.frame, passed.trail) : [stopped(passed.trail, passed.verdict, place)];
+    };
     return this.askFor(
       place,
       link.mac,
@@ -524,6 +611,28 @@ interface LocalEntry {
 function lost(trail: Trail, code: LossCode, at: { readonly space: Space; readonly link?: Link }, reason: string, icmp?: string): Outcome {
   const loss: Loss = { code, namespace: at.space.name, reason, ...(at.link !== undefined && { device: at.link.name }), ...(icmp !== undefined && { icmp }) }; // prettier-ignore
   return { end: 'lost', loss, trail };
+}
+
+function stopped(trail: Trail, verdict: Exclude<Verdict, { go: 'on' }>, at: { readonly space: Space; readonly link?: Link }): Outcome {
+  if (verdict.go === 'redirect') return lost(trail, 'UNKNOWN_KIND', at, `in ${at.space.name} a chain sends a packet out by an interface`);
+  return lost(trail, verdict.code, at, verdict.reason, verdict.icmp);
+}
+
+/** What the host itself sends, before it has a header of the link. */
+function headless(packet: Packet): Frame {
+  const none = '00:00:00:00:00:00';
+  return { source: none, destination: none, type: packet.destination.includes(':') ? ETH_P_IPV6 : ETH_P_IP, packet };
+}
+
+/** eth_type_trans(): for whom it is. What a rule has said before stays, where the MAC does not say otherwise. */
+function addressed(beside: Beside, link: Link, { destination }: Frame): Beside {
+  if (destination === link.mac) return beside;
+  return { ...beside, packetType: destination === BROADCAST ? 'broadcast' : isGroup(destination) ? 'multicast' : 'otherhost' };
+}
+
+/** skb_scrub_packet(): what goes over a wire or through a tunnel keeps the mark, if that, within its namespace. */
+function scrubbed({ mark }: Beside, from: Space, to: Space): Beside {
+  return from === to && mark !== undefined ? { mark } : {};
 }
 
 function noCarrier({ space, link }: Place): string {

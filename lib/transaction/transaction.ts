@@ -81,7 +81,7 @@ const current = new AsyncLocalStorage<readonly Transaction[]>();
  *
  * Nobody else's transaction runs in the namespace meanwhile; primitives that are given the namespace itself are no part of it.
  * A step that could not be undone (deleting somebody's interface, moving one to another namespace) is refused: ERR_TRANSACTION_IRREVERSIBLE.
- * Not put back are learned neighbours, the mark 'stable-privacy' of an address that the kernel made, temporary IPv6 addresses, PMTU exceptions, multicast memberships and open connections.
+ * Not put back are learned neighbours, the mark 'stable-privacy' of an address that the kernel made, temporary IPv6 addresses, entries of a bridge's table that mean its own host, PMTU exceptions, multicast memberships and open connections.
  *
  * @returns what the body returns
  * @throws TransactionError: a step failed, `cause` says how; what the body threw, or the signal's reason, where nothing was left behind;

@@ -37,3 +37,10 @@ export function canonicalCidr(text: string): string {
   if (bytes === undefined) return text;
   return `${bytes.length === 4 ? formatIpv4(bytes, 0) : formatIpv6(bytes, 0)}/${length ?? 8 * bytes.length}`;
 }
+
+/** Of one family. */
+export function isWithin(address: string, prefix: string): boolean {
+  const { address: network = '::', length } = parsePrefix(prefix);
+  const bits = (text: string): string => [...(parseIp(text) ?? [])].map((byte) => byte.toString(2).padStart(8, '0')).join('');
+  return bits(address).slice(0, length) === bits(network).slice(0, length);
+}

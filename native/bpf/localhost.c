@@ -703,6 +703,7 @@ INLINE u32 whose(struct __sk_buff *skb, const struct config *config, const struc
     count(TO_OWNER, skb->len);
     return slot;
   }
+  // A UDP socket that is not connected may be that of a resolver which waits for its upstream: nothing tells it from a server's.
   if (found == LOOSE && (p->protocol == UDP || (config->flags & LISTENERS))) goto pod;
   count(TO_FIRST, skb->len);
   return 0;

@@ -9,8 +9,9 @@ import { canonical } from '../../lib/state/value.js';
 import { type Dump, compare, dump } from '../oracle/dump.js';
 import { requestsOf, withFaults } from '../oracle/faults.js';
 import { build } from '../oracle/pod.js';
-import { none, richPod, runs } from '../plumb/around.js';
+import { none, richPod } from '../plumb/around.js';
 import { fixture } from '../support/inside.js';
+import { runs } from '../support/search.js';
 import { directory } from '../transaction/files.js';
 import { changes, needs } from './changes.js';
 

@@ -152,6 +152,9 @@ export async function exposes(
     for (const by of ['udp', 'tcp'] as const) t.equal(await lookUp(guest.netns, server, 'web', by), '10.1.0.10', by);
     await resolver[Symbol.asyncDispose]();
     t.ok(await until(() => seen.includes('broken RESOLVER_GONE'), 20_000), seen.join());
+    t.match(await net.repair(), [{ code: 'RESOLVER_GONE' }], 'which nobody can mend here');
+    t.equal((await net.addGuest({ name: 'web', ports: [] })).name, 'web', 'and it is in the way of nothing');
+    await net.removeGuest('web');
     stop.abort();
     await listening;
     // Whoever plumbs again, or repairs, follows it too.

@@ -12,7 +12,7 @@ t.setTimeout(900_000);
 const skip = requires('tun');
 const only = process.env.ONLY;
 const proof = async (name: string, run: (t: Test) => Promise<unknown>): Promise<void> => {
-  if (only === undefined || name.includes(only)) await t.test(name, { skip }, async (t) => void (await run(t)));
+  if (only === undefined || name.includes(only)) await t.test(name, { skip }, run);
 };
 
 async function apply(pod: Netns, config: LocalhostConfig): Promise<void> {

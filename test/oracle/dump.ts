@@ -1,6 +1,19 @@
 // Everything of a namespace that a pod's owner could miss, as rows that can be compared. Two views of it: what podtap's own functions
 // list, and what ip(8), bridge(8), tc(8) and /proc/sys say, so that a mistake of our decoders cannot hide a difference.
-import { type Netns, listAddresses, listFdb, listFilters, listLinks, listNeighbors, listQdiscs, listRoutes, listRules } from 'podtap';
+import {
+  type Netns,
+  PodtapError,
+  UnsupportedError,
+  listAddresses,
+  listFdb,
+  listFilters,
+  listLinks,
+  listNeighbors,
+  listQdiscs,
+  listRoutes,
+  listRules,
+} from 'podtap';
+import { queryTcx } from '../../lib/kernel/bpf.js';
 import { namedInet6Conf, namedInetConf } from '../../lib/wire/link.js';
 import { run } from '../support/oracle.js';
 import { settle } from './pod.js';
@@ -36,6 +49,11 @@ const ignored: readonly { readonly table: RegExp; readonly fields: RegExp; reado
     table: /qdisc|filter/,
     fields: /.*statistics.*|xstats|.*times.*|.*stats\..*|.*(installed|last_used|used)|options\.(counters\..*|hits)/,
     why: 'counters, timestamps; u32 and matchall count where the kernel was built for it',
+  },
+  {
+    table: /filter$/,
+    fields: /parent/,
+    why: 'ingress has two names: the kernel tells that by which the last filter came, for all of them; the row says which side it is',
   },
 ];
 // addr_assign_type, which becomes 'set' when a MAC is set and never anything else again, is in sysfs alone: neither view has it.
@@ -125,6 +143,15 @@ async function podtapRows(netns: Netns): Promise<Row[]> {
         add('filter', `{${ifindex}} ${parent} chain ${chain} pref ${priority} ${protocol} ${handle}`, filter, `{${ifindex}} ${parent}`);
       }
     }
+  }
+  // Whoever may not ask for programs has none.
+  try {
+    for (const { ifindex } of links) {
+      const { programs } = await queryTcx(netns, { ifindex, direction: 'ingress' });
+      if (programs.length > 0) add('tcx', `{${ifindex}} ingress`, { programs: programs.map(({ id }) => id) });
+    }
+  } catch (error) {
+    if (!(error instanceof PodtapError || error instanceof UnsupportedError)) throw error;
   }
   return rows;
 }
@@ -368,6 +395,8 @@ export function expected(before: Dump, applied: Dump, tampered: Dump): Dump {
     if (a.length === 0 && c.length > 0) rows.push(...c.map(stranger));
     else if (was !== undefined && is?.table.endsWith('link')) rows.push(merged(was, a[0]!, is));
     else if (a.length === 1 && c.length === 1 && !sameRow(a[0]!, is!)) rows.push(stranger(is!));
+    // They took it away, whatever we had made of it.
+    else if (b.length === 1 && a.length === 1 && c.length === 0) continue;
     else {
       const { gone, come } = unlike(a, c);
       rows.push(...unlike(b, gone).gone, ...come.map(stranger));

@@ -1,16 +1,16 @@
 // The oracle itself is tried, on any pod: it sees what is another, and nothing where nothing is (planted.test.ts tries it on single
-// mistakes). More pods than npm test has time for: TAP_TIMEOUT=3600 ORACLE_RUNS=300 npm test -- oracle/oracle
+// mistakes). More pods than npm test has time for: see search.ts
 import fc from 'fast-check';
 import t from 'tap';
 import { run } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
+import { runs, searched } from '../support/search.js';
 import { type Dump, type Row, compare, dump, expected } from './dump.js';
 import { pod as richPod } from './planted.js';
 import { type Built, type Pod, build, podScript, pods } from './pod.js';
 import { tamper, tamperings } from './tamper.js';
 
-const runs = Number(process.env.ORACLE_RUNS ?? 6);
-t.setTimeout(runs * 10_000);
+t.setTimeout(runs(1) * 60_000);
 const everything = requires('bridge', 'tun', 'clsact', 'u32');
 
 /** For any pod; a counterexample is printed, shrunk, with the seed that leads to it. */
@@ -20,7 +20,7 @@ async function forAny<T extends [unknown, ...unknown[]]>(
 ): Promise<void> {
   await fc.assert(
     fc.asyncProperty(...arbitraries, async (...values) => check(...values)),
-    { numRuns: runs },
+    searched(6),
   );
 }
 function same(differences: readonly string[], about: string): void {

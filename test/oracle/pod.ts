@@ -522,7 +522,8 @@ export async function settle(netns: Netns): Promise<void> {
 async function settled(netns: Netns): Promise<boolean> {
   const links = await listLinks(netns);
   // A TAP that somebody has let go has no carrier at once, and its state comes up to a second later.
-  if (links.some(({ up, carrier, operstate }) => up && (operstate === 'UNKNOWN' ? !carrier : carrier !== (operstate === 'UP')))) return false; // prettier-ignore
+  // So does that of a macvtap, which follows the interface below.
+  if (links.some(({ kind, up, carrier, operstate }) => up && (operstate === 'UNKNOWN' && kind !== 'macvtap' ? !carrier : carrier !== (operstate === 'UP')))) return false; // prettier-ignore
   const addresses = await listAddresses(netns, { family: 'ipv6' });
   const routes = await listRoutes(netns, { family: 'ipv6', table: RT_TABLE_LOCAL });
   const there = new Set(routes.map(({ dst, dev }) => `${dst} ${dev}`));

@@ -1,7 +1,8 @@
 import { type Netns, addAddress, createBridge, createVeth, deleteLink, openPacketSocket } from 'podtap';
-import { joinOverlay, nodeList } from 'podtap/overlay';
+import { type ListedNode, type Overlay, joinOverlay, nodeList } from 'podtap/overlay';
 import { ping } from 'podtap/lab';
 import t from 'tap';
+import { native } from '../../lib/native.js';
 import { compare, dump } from '../oracle/dump.js';
 import { bridgeJson, ipJson, sh } from '../support/oracle.js';
 import { inside, until } from '../support/inside.js';
@@ -150,6 +151,34 @@ await t.test('repeated, it changes nothing', skip, async (t) => {
   t.strictSame(compare(before, await dump(lab.one)), []);
   await (await joinOverlay(lab.one, settings)).leave();
   t.strictSame((await ipJson(lab.one, 'link show')).map(({ ifname }) => ifname), ['lo', 'eth0'], 'and what was kept is left by whoever joined last'); // prettier-ignore
+});
+
+await t.test('hundreds of nodes take a handful of trips to the kernel', skip, async (t) => {
+  await using lab = await underlay();
+  const nodes = (changed = 'ff'): ListedNode[] => [{ ipv4: ONE }, ...Array.from({ length: 200 }, (_, node) => ({ ipv4: { subnet: `10.244.${node + 10}.0/24`, publicIp: `192.160.1.${node + 1}`, vtepMac: `02:00:00:00:${node === 7 ? changed : '00'}:${node.toString(16).padStart(2, '0')}` } }))]; // prettier-ignore
+  const registry = nodeList(nodes());
+  const addon = native() as { netlinkRequest: ReturnType<typeof native>['netlinkRequest'] };
+  const real = addon.netlinkRequest;
+  let trips = 0;
+  addon.netlinkRequest = (socket, messages) => {
+    trips++;
+    return real.call(addon, socket, messages);
+  };
+  t.teardown(() => (addon.netlinkRequest = real));
+  const counted = async (act: () => Promise<unknown>): Promise<number> => {
+    trips = 0;
+    await act();
+    return trips;
+  };
+  let one!: Overlay;
+  const joining = await counted(async () => (one = await joinOverlay(lab.one, { registry })));
+  await using _ = one;
+  t.equal(one.nodes.length, 200);
+  t.ok(joining <= 30, `joined in ${joining} trips`);
+  const changing = await counted(async () => (registry.update(nodes('01')), one.reconcile()));
+  t.match(await sh(lab.one, 'bridge fdb show dev flannel.1'), /02:00:00:00:01:07/);
+  // As many passes as events may ask for, each of a few.
+  t.ok(changing <= 30, `changed in ${changing} trips`);
 });
 
 const tamperings: Readonly<Record<string, string>> = {

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { sh } from '../support/oracle.js';
 import { requires } from '../support/requires.js';
+import { searched } from '../support/search.js';
 import { ONE, WIDE_ONE } from './nodes.js';
 
 // Whatever the list was, and whatever happened to the node on the way: in the end there is what a node that joins with the last list has.
@@ -91,7 +92,7 @@ await t.test('any sequence of lists ends as a fresh joining with the last one', 
       if (!same) throw new Error('other nodes are reached');
       if (again !== 0) throw new Error(`it was not at rest: ${again} changes more`);
     }),
-    { numRuns: Number(process.env.OVERLAY_RUNS ?? 25) },
+    searched(25),
   );
   t.pass();
 });

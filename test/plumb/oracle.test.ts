@@ -1,16 +1,15 @@
-// plumb is all or nothing, for any pod and whatever fails; and what is undone was never there. More pods: RUNS=20 npm test -- plumb/oracle
+// plumb is all or nothing, for any pod and whatever fails; and what is undone was never there. More pods: see search.ts
 import fc from 'fast-check';
 import t from 'tap';
 import { PlumbError, plumb } from 'podtap';
 import { compare, dump } from '../oracle/dump.js';
 import { withFaults } from '../oracle/faults.js';
 import { type Pod, build, pods } from '../oracle/pod.js';
-import { requires } from '../support/requires.js';
 import { directory } from '../transaction/files.js';
-import { asBefore, none, richPod, runs, wanted } from './around.js';
+import { runs, searched } from '../support/search.js';
+import { asBefore, none, richPod, skip, wanted } from './around.js';
 
 t.setTimeout(runs(1) * 300_000);
-const skip = requires('bridge', 'tun', 'clsact', 'u32');
 
 for (const how of ['refused', 'lost'] as const) {
   await t.test(`the rich pod, each change ${how}`, { skip }, async (t) => {
@@ -79,7 +78,7 @@ await t.test('any pod', { skip }, async (t) => {
       const code = (await tried(t, pod, points)) ?? 'plumbed';
       why.set(code, (why.get(code) ?? 0) + 1);
     }),
-    { numRuns: runs(14) },
+    searched(14),
   );
   t.comment([...why].map(([code, count]) => `${code} ${count}`).join(', '));
   t.ok((why.get('plumbed') ?? 0) > 0);

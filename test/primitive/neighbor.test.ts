@@ -130,8 +130,9 @@ async function bridged(): Promise<Netns> {
     });
   return netns;
 }
-async function fdbOracle(netns: Netns, mac: string): Promise<Json[]> {
-  return (await bridgeJson(netns, 'fdb show')).filter((entry) => entry.mac === mac);
+/** Without a VLAN, or with it: where the kernel knows VLANs of bridges, an entry without one is also there for each that the port has. */
+async function fdbOracle(netns: Netns, mac: string, vlan?: number): Promise<Json[]> {
+  return (await bridgeJson(netns, 'fdb show')).filter((entry) => entry.mac === mac && entry.vlan === vlan);
 }
 
 await t.test('setFdb of a bridge: static, not local', { skip: requires('bridge') }, async (t) => {
@@ -150,7 +151,7 @@ await t.test('setFdb of a bridge: static, not local', { skip: requires('bridge')
     const [found, ...more] = await fdbOracle(netns, mac);
     t.strictSame(more, [], name);
     for (const [key, value] of Object.entries(expected)) t.strictSame(found?.[key], value, `${name}: ${key}`);
-    const own = (await listFdb(netns, { link: 'p0' })).find((one) => one.mac === mac);
+    const own = (await listFdb(netns, { link: 'p0' })).find((one) => one.mac === mac && one.vlan === undefined);
     t.hasStrict(own, { object: 'fdb', ...read }, name);
     if (!('local' in read)) t.notOk(own?.local, name);
     t.equal(await deleteFdb(netns, 'p0', { mac }), true, name);
@@ -170,7 +171,7 @@ await t.test('setFdb of a VLAN', { skip: requires('bridge_vlan') }, async (t) =>
   await using netns = await bridged();
   await sh(netns, 'ip link set br0 type bridge vlan_filtering 1');
   await setFdb(netns, 'p0', { mac, vlan: 1 });
-  t.match(await fdbOracle(netns, mac), [{ vlan: 1 }]);
+  t.match(await fdbOracle(netns, mac, 1), [{ vlan: 1 }]);
 });
 
 await t.test('listFdb: of a port, of a bridge, of all', { skip: requires('bridge') }, async (t) => {

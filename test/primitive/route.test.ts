@@ -411,7 +411,8 @@ for (const [title, lines] of Object.entries(lossless)) {
     t.equal(await all(netns), kernels, 'only what was asked for');
     for (const route of routes) await addRoute(netns, route);
     t.equal(await all(netns), before);
-    t.strictSame(await mine(), routes);
+    const whole = (all: readonly Route[]): Route[] => all.map((route) => (route.expires === undefined ? route : { ...route, expires: Math.ceil(route.expires / 100) * 100 })); // prettier-ignore
+    t.strictSame(whole(await mine()), whole(routes));
     // A copy by JSON is as good, unless there are bytes in it.
     for (const route of JSON.parse(JSON.stringify(routes)) as Route[]) await replaceRoute(netns, route);
     t.equal(await all(netns), before, 'replaced by itself, nothing changes');

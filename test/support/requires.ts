@@ -48,6 +48,11 @@ const probes = {
 
   u32: kernel('tc qdisc add dev v0 ingress; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action mirred egress mirror dev v1'),
 
+  // Before them the kernel passes over these attributes without a word.
+  rule_masks: kernel(
+    'printf "6.15\\n%s\\n" "$(uname -r)" | sort -CV || { echo "selectors of rules with masks came with Linux 6.15" >&2; exit 1; }',
+  ),
+
   encap_ip: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap ip id 5 dst 10.1.1.1 dev v0'),
   encap_mpls: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap mpls 100 dev v0'),
   encap_seg6: kernel('ip link set v0 up; ip -6 route add fd09::/16 encap seg6 mode encap segs fd00::7 dev v0'),
@@ -61,7 +66,7 @@ const probes = {
   netplan: command('netplan', 'netplan generate --help'),
   network_generator: command('/lib/systemd/systemd-network-generator', 'true'),
   qemu: command('qemu-system-x86_64', 'qemu-system-x86_64 --version'),
-  uml: command('linux.uml', 'linux.uml --version'),
+  uml: command('linux.uml', bootsUml()),
 
   // BPF_PROG_QUERY of BPF_TCX_INGRESS (46) on the loopback.
   tcx: bpf('16', 'II', '1, 46'),
@@ -123,6 +128,19 @@ function kernel(script: string): Probe {
 
 function command(name: string, script: string): Probe {
   return { of: 'machine', missing: () => shell(`command -v ${name} >/dev/null || { echo not installed >&2; exit 1; }; ${script}`) };
+}
+
+/**
+ * To its first process: where the processor has more registers than that kernel knows of (AMX), "ptrace set fp regs failed" comes instead,
+ * in Linux 6.1.
+ */
+function bootsUml(): string {
+  return `
+    folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT; mkdir -p "$folder/root/bin" "$folder/root/dev"; cd "$folder/root"
+    cp "$(command -v busybox)" bin/busybox; printf '#!/bin/busybox sh\\necho it boots\\nbusybox poweroff -f\\n' > init; chmod +x init
+    find . | busybox cpio -o -H newc > "$folder/initrd" 2> /dev/null
+    timeout 60 linux.uml mem=64M initrd="$folder/initrd" uml_dir="$folder" con=null con0=null,fd:1 quiet panic=-1 < /dev/null > "$folder/said" 2>&1 || true
+    grep -q 'it boots' "$folder/said" || { grep -m 1 -oE 'userspace - .*|Kernel panic.*' "$folder/said" >&2; exit 1; }`;
 }
 
 function shell(script: string): string | undefined {

@@ -5,7 +5,7 @@ import { type TopologyEdge, topology } from 'podtap/topology';
 import { drawSvg } from 'podtap/topology/svg';
 import { tracePath } from 'podtap/trace';
 import t, { type Test } from 'tap';
-import { Stack, createNodes, createSlash32 } from '../../examples/labs.js';
+import { Stack, createNodes, createSlash32, settled } from '../../examples/labs.js';
 import { ip } from '../support/inside.js';
 import { requires } from '../support/requires.js';
 
@@ -27,6 +27,7 @@ await t.test('devices as ip tells of them, and the wires between namespaces', as
   await createVeth(a, 'v0', { master: 'br0', up: true, peer: { scope: b, name: 'eth0', up: true, addresses: ['10.0.0.2/24', 'fd00::2/64'] } }); // prettier-ignore
   await createVeth(a, 'v1', { peer: { name: 'v2' } });
   await createVeth(a, 'v3', { peer: { scope: elsewhere, name: 'eth0' } });
+  await settled({ a, b });
   // The same indexes in each namespace: numbers alone do not say whose.
   t.equal((await getLink(b, 'eth0'))!.ifindex, (await getLink(a, 'br0'))!.ifindex);
   const read = await topology({ a, b });
@@ -119,7 +120,7 @@ await t.test('a path over the wires', { skip: requires('bridge') }, async (t) =>
   const read = await topology(namespaces);
   const dot = read.toDot({ path, title: 'a "path"' });
   const id = (name: string): string => new RegExp(`(n\\d+d\\d+) \\[label=<<b>${name}</b>`).exec(dot)![1]!;
-  const step = (a: string, b: string, number: number, way: string): RegExp => new RegExp(`${id(a)} -> ${id(b)} \\[.*dir=${way},label="${number}"\\]`); // prettier-ignore
+  const step = (a: string, b: string, number: number, way: string): RegExp => new RegExp(`${id(a)} -> ${id(b)} \\[.*dir=${way},label=" ${number} "\\]`); // prettier-ignore
   t.match(dot, step('k8s_br0', 'veth4', 2, 'back'));
   t.match(dot, step('k8s_br0', 'veth5', 3, 'forward'));
   t.match(dot, /label="a \\"path\\""/);
@@ -133,6 +134,26 @@ await t.test('a path over the wires', { skip: requires('bridge') }, async (t) =>
   t.match(svg, /^<\?xml[\s\S]*<svg [\s\S]*<\/svg>\s*$/);
 });
 
+/** Of the widest fonts that are taken for Courier (DejaVu Sans Mono): for each em. */
+const LETTER = 0.602;
+
+await t.test('what stands in a box has room in it', { skip: requires('bridge') }, async (t) => {
+  const svg = await drawSvg({ topology: await topology({ ...(await createSlash32(stackOf(t))) }), mac: (mac) => mac });
+  const boxes = [...svg.matchAll(/<g id="[^"]*" class="node">([\s\S]*?)<\/g>/g)];
+  t.equal(boxes.length, 7);
+  for (const [, box = ''] of boxes) {
+    const [, outline = ''] = /<path [^>]*d="([^"]*)"/.exec(box)!;
+    const edges = [...outline.matchAll(/(-?[\d.]+),-?[\d.]+/g)].map(([, x]) => Number(x));
+    for (const [, anchor, x, size, text = ''] of box.matchAll(
+      /<text [^>]*text-anchor="(\w+)" x="([^"]*)"[^>]*font-size="([^"]*)">([^<]*)</g,
+    )) {
+      const width = text.length * LETTER * Number(size);
+      const left = Number(x) - (anchor === 'middle' ? width / 2 : 0);
+      t.ok(left >= Math.min(...edges) && left + width <= Math.max(...edges), `${text}: from ${left}, ${width} wide, in ${Math.min(...edges)} to ${Math.max(...edges)}`); // prettier-ignore
+    }
+  }
+});
+
 await t.test('mistakes are told', async (t) => {
   await t.rejects(topology({ a: 1 } as never), { code: 'ERR_INVALID_ARG_TYPE' });
   await t.rejects(topology([], { guest: {} } as never), { message: /did you mean 'guests'\?/ });
@@ -143,5 +164,5 @@ await t.test('each step of a path is in the picture', { skip: requires('bridge',
   const { overlays: _, ...namespaces } = await createNodes(stack);
   const path = await tracePath({ namespaces, from: 'pod1', to: '10.244.3.3' });
   const svg = await drawSvg({ topology: await topology(namespaces), path });
-  for (let number = 1; number < path.hops.length; number++) t.match(svg, new RegExp(`>${number}</text>`), `step ${number}`);
+  for (let number = 1; number < path.hops.length; number++) t.match(svg, new RegExp(`> ${number} </text>`), `step ${number}`);
 });

@@ -1,10 +1,10 @@
 // What a trace foretells, against what passes; and each way to lose a packet, against a ping that gets no answer.
-import { type Netns, addFilter, addQdisc, addRoute, addRule, createTap, createVxlan, deleteLink, deleteRoute, getLink, plumb, setLink, setNeighbor, setSysctl } from 'podtap'; // prettier-ignore
+import { type Netns, addAddress, addFilter, addQdisc, addRoute, addRule, createTap, createVxlan, deleteLink, deleteRoute, getLink, plumb, setFdb, setLink, setNeighbor, setSysctl } from 'podtap'; // prettier-ignore
 import { defineGuest } from 'podtap/guest';
 import { ping, runGuest } from 'podtap/lab';
 import { type TraceOptions, captureAlong, tracePath } from 'podtap/trace';
 import t, { type Test } from 'tap';
-import { until } from '../support/inside.js';
+import { inside, until } from '../support/inside.js';
 import { requires } from '../support/requires.js';
 import { NODE1, NODE3, POD_MAC, Stack, VTEP1, VTEP3, createNodes, createSlash16, createSlash32, settled } from '../../examples/labs.js';
 
@@ -146,6 +146,9 @@ await t.test('a redirect by filters: eth0 keeps its address, and has nothing of 
   await setNeighbor(namespaces.client, 'eth0', { address: '172.17.0.5', mac: POD_MAC });
   const unheld = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
   t.match(unheld.loss, { code: 'NO_CARRIER', reason: 'nobody holds the TAP tap0 in pod' });
+  await setLink(pod, 'tap0', { up: false });
+  const down = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
+  t.match(down.loss, { code: 'LINK_DOWN', namespace: 'pod', device: 'tap0' });
   await deleteLink(pod, 'tap0');
   const gone = await foretold(t, namespaces, namespaces.client, { guests, from: 'client', to: '172.17.0.5' });
   t.match(gone.loss, { code: 'REDIRECT_GONE', reason: 'filter u32 (prio 7) on eth0 in pod redirects to an interface that is gone, and drops all that it matches until it is deleted' }); // prettier-ignore
@@ -187,7 +190,7 @@ await t.test('scene 8: through VXLAN, a router, and out again', { skip: overlay 
   await createVxlan(vm02, 'flannel.1', { id: 1, dstPort: 8472, local: NODE1, learning: false, mac: VTEP1, up: true });
   await addRoute(vm02, { dst: '10.244.3.0/24', via: '10.244.3.0', dev: 'flannel.1', onlink: true });
   await setNeighbor(vm02, 'flannel.1', { address: '10.244.3.0', mac: VTEP3 });
-  const missing = await tracePath({ namespaces: { ...namespaces }, from: 'vm02', to: '10.244.3.3' });
+  const missing = await foretold(t, { ...namespaces }, vm02, { from: 'vm02', to: '10.244.3.3' });
   t.match(missing.loss, { code: 'FDB_MISSING', device: 'flannel.1' });
 });
 
@@ -207,6 +210,11 @@ await t.test('lost', { skip: requires('bridge') }, async (t) => {
     { name: 'nobody answers', code: 'NO_NEIGHBOR', at: 'client', reason: /asked by ARP, of those who hear the question \(.*\) nobody has the address/, spoil: ({ node }) => setSysctl(node, 'net.ipv4.conf.k8s_br0.proxy_arp', 0) },
     { name: 'no proxy for what is on the same wire', code: 'NO_NEIGHBOR', at: 'client', reason: /asked by ARP/, spoil: async ({ client, pod }) => { await addRoute(client, { dst: '172.17.0.5/32', dev: 'eth0', scope: 'link' }); await setSysctl(pod, 'net.ipv4.conf.eth0.arp_ignore', 8); } },
     { name: 'one that keeps silent', code: 'NO_NEIGHBOR', at: 'node', reason: /eth0 in server/, options: { to: '198.51.100.80' }, spoil: ({ server }) => setSysctl(server, 'net.ipv4.conf.eth0.arp_ignore', 8) },
+    { name: 'the last hop', code: 'TTL_EXPIRED', at: 'node', reason: /the TTL of 172\.17\.0\.4 > 172\.17\.0\.5 runs out/, spoil: ({ client }) => setSysctl(client, 'net.ipv4.ip_default_ttl', 1) },
+    { name: 'a narrow way', code: 'MTU_EXCEEDED', at: 'node', reason: /1450 bytes is not to be fragmented, and the MTU of uplink in node is 1400/, options: { to: '198.51.100.80', length: 1450 }, spoil: ({ node }) => setLink(node, 'uplink', { mtu: 1400 }) },
+    { name: 'a narrow port', code: 'MTU_EXCEEDED', at: 'node', reason: /without a word: the MTU of its port veth5 is 1400/, options: { length: 1450 }, spoil: async ({ node }) => { await setLink(node, 'veth5', { mtu: 1400 }); await setLink(node, 'k8s_br0', { mtu: 1500 }); } },
+    { name: "the node's own address as source", code: 'MARTIAN', at: 'node', reason: /172\.17\.0\.4, the source, is an address of node itself/, spoil: async ({ node, client }) => { await setNeighbor(client, 'eth0', { address: '169.254.1.1', mac: '02:00:00:cc:cc:c1' }); await addAddress(node, 'lo', '172.17.0.4/32'); } },
+    { name: 'back by the port where it came in', code: 'SAME_PORT', at: 'node', reason: /does not send a frame out by veth4, where it came in/, spoil: async ({ node, client }) => { await addRoute(client, { dst: '172.17.0.5/32', dev: 'eth0', scope: 'link' }); await setNeighbor(client, 'eth0', { address: '172.17.0.5', mac: POD_MAC }); inside(node, 'bridge link set dev veth5 learning off'); await setFdb(node, 'veth4', { mac: POD_MAC, state: 'noarp', flags: ['master'] }); } },
     { name: 'the host of another address', code: 'NOT_FORWARDED', at: 'server', reason: /203\.0\.113\.9 is no address of server/, options: { to: '203.0.113.9' }, spoil: async () => undefined },
   ]; // prettier-ignore
   for (const { name, code, at, reason, options, spoil } of cases) {
@@ -216,14 +224,15 @@ await t.test('lost', { skip: requires('bridge') }, async (t) => {
       await spoil(lab);
       const namespaces: Readonly<Record<string, Netns>> = { ...lab };
       const to = options?.to ?? '172.17.0.5';
+      const size = options?.length === undefined ? {} : { size: options.length - 28 };
       const trace = await tracePath({ namespaces, from: 'client', ...options, to });
       t.match(trace.loss, { code, namespace: at }, trace.summary);
       t.match(trace.loss?.reason, reason);
       const failed = (error: { code?: string }): { received: number } => (error.code === undefined ? { received: 1 } : { received: 0 });
-      const { agrees, hops } = await captureAlong(trace, namespaces, () => ping(lab.client, to, { timeout: 60 }).catch(failed));
+      const { agrees, hops } = await captureAlong(trace, namespaces, () => ping(lab.client, to, { timeout: 60, ...size }).catch(failed));
       // Where a question is asked first and has no answer, nothing is sent.
       t.ok(agrees || code === 'NO_NEIGHBOR', { differences: hops.flatMap(({ differences }) => differences) });
-      t.equal((await ping(lab.client, to, { timeout: 60 }).catch(failed)).received, 0, 'and no answer comes');
+      t.equal((await ping(lab.client, to, { timeout: 60, ...size }).catch(failed)).received, 0, 'and no answer comes');
     });
   }
 

@@ -137,3 +137,23 @@ await t.test('routes of one group come back in their order', async (t) => {
   await undone(t, netns, (tx) => setLink(tx, 'eth0', { up: false }));
   await undone(t, netns, (tx) => deleteAddress(tx, 'eth0', '10.6.0.1/24'));
 });
+
+await t.test('what a bridge knows of its port goes with it', { skip: requires('bridge') }, async (t) => {
+  const netns = await pod(t);
+  await createBridge(netns, 'br0', { mac: '02:00:00:00:00:0b' });
+  await setLink(netns, 'br0', { addrGenMode: 'none', up: true });
+  await setLink(netns, 'eth0', { master: 'br0' });
+  await setLink(netns, 'eth1', { master: 'br0' });
+  inside(netns, 'bridge link set dev eth1 learning off flood off hairpin on isolated on');
+  inside(netns, 'bridge fdb add 02:00:00:00:00:98 dev eth1 master static');
+  await undone(t, netns, (tx) => setLink(tx, 'eth1', { master: null }));
+  await createVeth(netns, 'eth2', { peer: { name: 'eth3' } });
+  await undone(t, netns, async (tx) => (await setLink(tx, 'eth2', { master: 'br0' }), await setLink(tx, 'eth2', { master: null })));
+});
+
+await t.test('a rule that forbids now what it did not when a route was made', async (t) => {
+  const netns = await pod(t);
+  inside(netns, 'ip addr add 10.6.0.1/24 dev eth0; ip route add 10.21.0.0/24 via 10.6.0.9; ip rule add prohibit pref 50');
+  inside(netns, 'ip addr add fd06::1/64 dev eth0 nodad; ip -6 route add fd21::/64 via fd06::9; ip -6 rule add prohibit pref 50');
+  await undone(t, netns, (tx) => flushAddresses(tx, 'eth0'));
+});

@@ -46,12 +46,12 @@ import { withFaults } from '../oracle/faults.js';
 import { pod as richPod } from '../oracle/planted.js';
 import { type Interface, build, pods } from '../oracle/pod.js';
 import { requires } from '../support/requires.js';
+import { runs, searched } from '../support/search.js';
 import { fresh } from '../support/inside.js';
 import { directory } from './files.js';
 
 t.setTimeout(600_000);
 const skip = requires('bridge', 'tun', 'clsact', 'u32');
-const runs = (usual: number): number => Math.ceil(usual * Number(process.env.RUNS ?? 1));
 const lo = async (netns: Netns): Promise<string> =>
   (await listAddresses(netns, { link: 'lo' })).flatMap(({ address }) => /^10\.9\.(0\.\d)\/32$/.exec(address)?.[1] ?? []).join(' ');
 /** 10.9.0.<n>, shown by `lo` as '0.<n>'. */
@@ -280,8 +280,7 @@ await t.test('any steps in any pod, and then a throw', { skip }, async (t) => {
       if (differences.length > 0 || error !== enough) throw new Error(`${String(error)}:\n  ${differences.join('\n  ')}`);
     }),
     {
-      numRuns: runs(20),
-      ...(process.env.RUNS === undefined && { seed: 3 }),
+      ...searched(20),
       interruptAfterTimeLimit: 30_000 * runs(1),
       markInterruptAsFailure: false,
     },

@@ -6,6 +6,7 @@ import { compare, dump } from '../oracle/dump.js';
 import { withFaults } from '../oracle/faults.js';
 import { pod } from '../oracle/planted.js';
 import { build, pods } from '../oracle/pod.js';
+import { searched } from '../support/search.js';
 
 async function change(netns: Netns): Promise<void> {
   await transaction(netns, async (tx) => {
@@ -49,6 +50,6 @@ void t.test('any pod', { timeout: 600_000 }, async (t) => {
       if (differences.length > 0) throw new Error(`${String(error)}\n${differences.join('\n')}`);
       t.match((error as Error).message, /enough/);
     }),
-    { numRuns: Number(process.env.RUNS ?? 25) },
+    searched(25),
   );
 });

@@ -108,6 +108,9 @@ export const expressionKinds = {
   socket: nested(table('NFTA_SOCKET', { key: [1, named(be32, socketKeys)], dreg: [2, be32], level: [3, be32] })),
   tproxy: nested(table('NFTA_TPROXY', { family: [1, named(be32, families)], reg_addr: [2, be32], reg_port: [3, be32] })),
   reject: nested(table('NFTA_REJECT', { type: [1, named(be32, rejectTypes)], icmp_code: [2, bytes] })),
+  // What iptables-nft(8) makes of its own matches and targets: nft_compat.h.
+  match: nested(table('NFTA_MATCH', { name: [1, string], rev: [2, be32], info: [3, bytes] })),
+  target: nested(table('NFTA_TARGET', { name: [1, string], rev: [2, be32], info: [3, bytes] })),
 };
 
 type Kinds = { [K in keyof typeof expressionKinds]: (typeof expressionKinds)[K] extends Format<infer T> ? NonNullable<T> : never };

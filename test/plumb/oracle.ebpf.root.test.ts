@@ -1,0 +1,5 @@
+// The same as oracle.test.ts, by ebpf, which is for real root. A third of the random pods.
+process.env.PLUMB_MODE = 'ebpf';
+process.env.RUNS ??= '0.34';
+await import('./primed.js');
+await import('./oracle.test.js');
