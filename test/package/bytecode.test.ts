@@ -7,13 +7,15 @@ import { root } from '../support/root.js';
 import { requires } from '../support/requires.js';
 
 const programs = join(root, 'lib/kernel/programs');
-const sources = readdirSync(join(root, 'native/bpf')).filter((file) => file.endsWith('.c'));
+const files = readdirSync(join(root, 'native/bpf')).sort();
+const sources = files.filter((file) => file.endsWith('.c'));
+const headers = files.filter((file) => file.endsWith('.h'));
 
 await t.test('the bytecode is of the sources that are there', async (t) => {
   t.same(readdirSync(programs).map((file) => file.replace(/ts$/, 'c')).sort(), sources.sort()); // prettier-ignore
   for (const source of sources) {
     const hash = createHash('sha256');
-    for (const file of [source, 'kernel.h']) hash.update(readFileSync(join(root, 'native/bpf', file)));
+    for (const file of [source, ...headers]) hash.update(readFileSync(join(root, 'native/bpf', file)));
     t.match(readFileSync(join(programs, source.replace(/c$/, 'ts')), 'utf8'), hash.digest('hex'), source);
   }
 });
