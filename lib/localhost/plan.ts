@@ -52,10 +52,10 @@ export function loopbackRoute({ loopback }: Pick<LocalhostConfig, 'loopback'>, m
   return { object: 'route', dst: `${loopback}/23`, type: 'local', scope: 'host', dev: LOOPBACK, table: RT_TABLE_LOCAL, protocol: 'static', mtu }; // prettier-ignore
 }
 
-/** `mtu`: the shortest of the guests'. What is so already is left out. */
+/** `mtu`: the shortest of the guests'. What is so already is left out, but for a table that is made `anew`. */
 export function localhostOperations(
   state: State,
-  { backend, hook, config, mtu }: { readonly backend: Backend; readonly hook: 'tcx' | 'filter' | undefined; readonly config: LocalhostConfig; readonly mtu: number }, // prettier-ignore
+  { backend, hook, config, mtu, anew = false }: { readonly backend: Backend; readonly hook: 'tcx' | 'filter' | undefined; readonly config: LocalhostConfig; readonly mtu: number; readonly anew?: boolean }, // prettier-ignore
 ): readonly Operation[] {
   const now = state.get(keys.localhost(config.link)) as { readonly backend?: string; readonly config?: LocalhostConfig } | undefined;
   const route = loopbackRoute(config, mtu);
@@ -65,7 +65,7 @@ export function localhostOperations(
     ...(there?.mtu === mtu ? [] : [{ op: 'route.add', route, ...(there !== undefined && { existing: 'replace' as const }) } as const]),
   ];
   if (backend === 'nft')
-    return [...operations, ...nft(config, state, now?.backend === 'nft' && same(now.config as never, config as never))];
+    return [...operations, ...nft(config, state, !anew && now?.backend === 'nft' && same(now.config as never, config as never))];
   if (hook === 'filter') operations.push(...qdiscs(config, state));
   if (now?.backend !== 'ebpf') operations.push({ op: 'localhost.ebpf', config, hook: hook ?? 'tcx' });
   else if (!same(now.config as never, config as never) || lackingPrograms(state, config).length > 0)

@@ -3,6 +3,7 @@ import { PlumbError } from '../errors.js';
 import type { Netns } from '../kernel/netns.js';
 import type { ChosenBackend } from '../localhost/backend.js';
 import { isSame } from '../localhost/docker.js';
+import type { Operation } from '../operation/kinds.js';
 import { perform } from '../operation/run.js';
 import { type Value, same } from '../state/value.js';
 import { datapathOf, faultsOf } from './datapaths.js';
@@ -18,7 +19,9 @@ export async function localhostStep(netns: Netns, record: PlumbRecord, change: L
   const state = await localhostState(netns, chosen.backend);
   checkAlone(state, record);
   const { operations, record: changed } = await planLocalhost(netns, state, record, chosen, change);
-  if (operations.length === 0 && same(record as unknown as Value, changed as unknown as Value)) return undefined;
+  const { table: _, ...then } = record.localhost ?? { table: undefined };
+  const before = { ...record, ...(record.localhost !== undefined && { localhost: then }) };
+  if (operations.length === 0 && same(before as unknown as Value, changed as unknown as Value)) return undefined;
   return { operations, record: changed, ...checking(netns, changed, operations) };
 }
 
@@ -47,7 +50,14 @@ export async function mendStep(netns: Netns, record: PlumbRecord): Promise<Step 
   const left = await remnants(netns, record);
   // They are ours, and go with the plumbing anyway: another undo finds them gone.
   if (left.length > 0) await perform(netns, left);
-  return localhostStep(netns, record, {});
+  const anew = localhostFaults(record, await lookAt(netns, record, [])).some(({ code }) => code.startsWith('LOCALHOST_'));
+  const step = await localhostStep(netns, record, { anew });
+  const state = await lookAt(netns, record, []);
+  const down = (record.guests ?? []).filter(({ wiring }) => state.links.get(wiring.tap.ifindex)?.up === false);
+  if (down.length === 0) return step;
+  const up = down.map(({ wiring }): Operation => ({ op: 'link.set', link: wiring.tap.ifindex, change: { up: true } }));
+  const operations = [...(step?.operations ?? []), ...up];
+  return { operations, record: step?.record ?? record, ...checking(netns, step?.record ?? record, operations) };
 }
 
 /** Whether Docker's resolver listens elsewhere by now. */

@@ -5,7 +5,7 @@ import { joined } from '../signal.js';
 import { type Change, subscribe } from '../kernel/watch.js';
 import { RT_TABLE_MAIN } from '../wire/constants.js';
 import type { Problem } from '../primitive/host.js';
-import { type State, snapshot } from '../state/snapshot.js';
+import { type Part, type State, snapshot } from '../state/snapshot.js';
 import { addressesOf } from './link.js';
 import type { PlumbRecord } from './record.js';
 import { problemOf } from './datapath.js';
@@ -20,11 +20,24 @@ export type PlumbingEvent =
 
 /** Changes come in bursts: what follows within this time is looked at together. */
 const BURST = 5; // milliseconds
+/** The kernel does not tell of sockets that listen: they are looked at so often. */
+const OFTEN = 500; // milliseconds
+
+/** Of what guests reach of the pod's localhost. */
+export interface Followed {
+  readonly look: (parts: readonly Part[]) => Promise<State>;
+  readonly problems: (state: State) => Promise<readonly Problem[]>;
+  /** true: something was done about them. */
+  readonly follow: (problems: readonly Problem[]) => Promise<boolean>;
+  /** Whether it depends on what nobody tells of. */
+  readonly often: () => boolean;
+}
 
 export async function* eventsOf(
   netns: Netns,
   record: PlumbRecord,
   signal: AbortSignal | undefined,
+  localhost: Followed,
 ): AsyncGenerator<PlumbingEvent, void, undefined> {
   const { wiring } = record;
   const stop = new AbortController();
@@ -37,9 +50,11 @@ export async function* eventsOf(
   let next = changes.next();
   try {
     for (;;) {
-      const state = await snapshot(netns, new Set([...faultParts(wiring), 'address']));
+      const parts = [...faultParts(wiring), 'address'] as const;
+      const state = await localhost.look(parts);
       const tap = state.links.get(wiring.tap.ifindex);
-      const problems = new Map(faultsOf(wiring, state).map((fault) => [`${fault.code} ${fault.message}`, problemOf(fault)]));
+      const faults = [...faultsOf(wiring, state).map(problemOf), ...(await localhost.problems(state))];
+      const problems = new Map(faults.map((fault) => [`${fault.code} ${fault.message}`, fault]));
       if (tap === undefined || (tap.kind !== 'tun' && tap.kind !== 'macvtap')) {
         // What the guest's end has left on the pod's interface takes the pod's network with it.
         for (const problem of problems.values()) if (problem.code === LEFT) yield* leftOn(netns, record, problem);
@@ -56,9 +71,15 @@ export async function* eventsOf(
       for (const [key, problem] of problems) if (!broken.has(key)) yield { type: 'broken', problem };
       for (const [key, problem] of broken) if (!problems.has(key)) yield { type: 'repaired', problem };
       broken = problems;
+      if (await localhost.follow(faults)) continue;
       // The first one is waited for, and then the rest of the burst.
       for (let first = true; ; first = false) {
-        const change = first ? await next : await Promise.race([next, pause(BURST)]);
+        const change =
+          first && localhost.often()
+            ? await Promise.race([next, pause(OFTEN)])
+            : first
+              ? await next
+              : await Promise.race([next, pause(BURST)]);
         if (change === undefined) break;
         if (change.done === true) return;
         next = changes.next();
@@ -98,11 +119,13 @@ function* changesFor(guest: GuestNetwork, wiring: Wiring, state: State): Generat
   let now = guest;
   const mtu = Math.min(wiring.mtu, link.mtu);
   if (mtu !== guest.mtu) yield { what: 'mtu', now: (now = { ...now, mtu }) };
-  const known = new Set(guest.addresses.map(({ address }) => address));
+  // What is told in the place of another is that one here.
+  const real = (address: string): string => (address === guest.substituted?.address.is ? guest.substituted.address.instead : address);
+  const known = new Set(guest.addresses.map(({ address }) => real(address)));
   const there = addressesOf(state, wiring.link.ifindex);
   const added = there.filter(({ address, scope }) => scope !== 'link' && !known.has(address));
   // Where the interface keeps its addresses, one can also be taken away.
-  const left = datapathOf(wiring.mode).keepsAddresses ? now.addresses.filter(({ address }) => there.some((one) => one.address === address)) : now.addresses; // prettier-ignore
+  const left = datapathOf(wiring.mode).keepsAddresses ? now.addresses.filter(({ address }) => there.some((one) => one.address === real(address))) : now.addresses; // prettier-ignore
   if (added.length > 0 || left.length < now.addresses.length)
     yield { what: 'address', now: { ...now, addresses: [...left, ...added.map(({ address }) => ({ address }))] } };
 }

@@ -1,7 +1,7 @@
 // Several guests behind one address of a pod, told apart by their ports: each has a TAP of its own.
 import * as v from 'valibot';
 import { abortSignal, array, check, optional, options, either, interfaceName, text } from '../check.js';
-import { PlumbError, UnsupportedError, invalidArgument } from '../errors.js';
+import { PlumbError, invalidArgument } from '../errors.js';
 import type { GuestNetwork } from '../guest/network.js';
 import type { Macvtap } from '../kernel/macvtap.js';
 import type { Netns } from '../kernel/netns.js';
@@ -68,12 +68,10 @@ export function wantedGuest(given: AddGuestOptions): WantedGuest & { readonly si
   return { name, ports: [...new Set(parseGuestPorts(ports, 'addGuest').map(rangeText))], tap, signal };
 }
 
-/** undefined: it is there, and the same. @throws PlumbError ERR_PLUMB_CONFLICT; UnsupportedError */
+/** undefined: it is there, and the same. @throws PlumbError ERR_PLUMB_CONFLICT; UnsupportedError: a macvtap */
 export async function addGuestStep(netns: Netns, record: PlumbRecord, wanted: WantedGuest): Promise<Step | undefined> {
   const { wiring, guests = [] } = record;
   refuse(record);
-  if (wiring.mode === 'bridge')
-    throw new UnsupportedError("several guests share the pod's address and its MAC, which a bridge would find behind one TAP and then behind another; plumb in mode 'redirect' or 'ebpf'", { feature: 'several guests in mode bridge' }); // prettier-ignore
   const there = guests.find(({ name }) => name === wanted.name);
   if (there !== undefined) {
     const differences = differencesOf(there, wanted);

@@ -9,7 +9,9 @@ import { deviceOf } from './device.js';
 import { problemOf } from './datapath.js';
 import { type DatapathMode, allFaultParts, datapathOf, faultsOf, isMode, modes } from './datapaths.js';
 import { warningsOf } from './warnings.js';
-import { type Mark, parseMark } from './mark.js';
+import type { ConfigService } from '../localhost/config.js';
+import { inForce } from './localhost.js';
+import { GUEST, type Mark, parseMark } from './mark.js';
 
 export interface InspectedPlumbing {
   readonly label?: string;
@@ -17,6 +19,10 @@ export interface InspectedPlumbing {
   readonly link: string;
   readonly tap: string;
   readonly holders: readonly TapHolder[];
+  /** Of further guests; absent where there are none. */
+  readonly guests?: readonly { readonly name: string; readonly tap: string; readonly holders: readonly TapHolder[] }[];
+  /** What guests reach of the pod's localhost: 'alias:ports -> address:ports/protocol'; absent where nothing carries it. */
+  readonly localhost?: { readonly backend: string; readonly services: readonly string[] };
 }
 
 export interface Inspection {
@@ -37,9 +43,10 @@ export interface Inspection {
 export async function inspect(netns: Netns): Promise<Inspection> {
   attachment(netns);
   // In a user namespace nobody may ask for programs.
-  const state = await snapshot(netns, allFaultParts).catch((error: unknown) => {
+  const parts = new Set([...allFaultParts, 'localhost' as const]);
+  const state = await snapshot(netns, parts).catch((error: unknown) => {
     if ((error as { code?: unknown }).code !== 'EPERM') throw error;
-    return snapshot(netns, new Set([...allFaultParts].filter((part) => part !== 'tcx')));
+    return snapshot(netns, new Set([...parts].filter((part) => part !== 'tcx')));
   });
   const plumbings: InspectedPlumbing[] = [];
   const problems: Problem[] = [];
@@ -52,17 +59,35 @@ export async function inspect(netns: Netns): Promise<Inspection> {
     if (link !== undefined) warnings.push(...(await readHooks(netns, link.ifindex).then((hooks) => warningsOf(hooks, mark.mode as DatapathMode), () => []))); // prettier-ignore
     if (tap === undefined) continue;
     const { label, mode } = mark;
+    const guests = await guestsOf(netns, state, link?.name ?? mark.link);
+    const carried = link === undefined ? undefined : inForce(state, link.ifindex);
     plumbings.push({
       ...(label !== undefined && { label }),
       mode,
       link: link?.name ?? mark.link,
       tap: tap.name,
       holders: await holdersOf(netns, tap),
+      ...(guests.length > 0 && { guests }),
+      ...(carried !== undefined && { localhost: { backend: carried.backend, services: carried.config.services.map(serviceText) } }),
     });
   }
   for (const stray of modes.flatMap((mode) => datapathOf(mode).strays?.(state) ?? []))
     if (!problems.some(({ message }) => message === stray.message)) problems.push(stray);
   return { plumbings, problems, ...(warnings.length > 0 && { warnings }), toString: () => told(plumbings, [...problems, ...warnings]) };
+}
+
+async function guestsOf(netns: Netns, state: State, link: string): Promise<NonNullable<InspectedPlumbing['guests']>> {
+  const found = [];
+  for (const one of state.links.values()) {
+    const mark = parseMark(one.alias);
+    if (mark?.mode === GUEST && mark.link === link) found.push({ name: mark.label ?? '', tap: one.name, holders: await holdersOf(netns, one) }); // prettier-ignore
+  }
+  return found;
+}
+
+function serviceText({ alias, address, protocol, first, last, to }: ConfigService): string {
+  const ports = (from: number): string => (first === last ? `${from}` : `${from}-${from + last - first}`);
+  return `${alias}:${ports(first)} -> ${address}:${ports(to)}/${protocol}`;
 }
 
 /** Interfaces with the same mark belong together. */
@@ -90,10 +115,13 @@ async function holdersOf(netns: Netns, { name, ifindex, mac, mtu, kind }: Link):
 }
 
 function told(plumbings: readonly InspectedPlumbing[], problems: readonly Problem[]): string {
-  const lines = plumbings.map(({ label, mode, link, tap, holders }) => {
-    const who = holders.length === 0 ? 'nobody' : holders.map(({ pid, command }) => `${command} (${pid})`).join(', ');
-    return `${link} <-> ${tap} by ${mode}${label === undefined ? '' : `, label ${label}`}, held by ${who}`;
-  });
+  const who = (holders: readonly TapHolder[]): string =>
+    holders.length === 0 ? 'nobody' : holders.map(({ pid, command }) => `${command} (${pid})`).join(', ');
+  const lines = plumbings.flatMap(({ label, mode, link, tap, holders, guests = [], localhost }) => [
+    `${link} <-> ${tap} by ${mode}${label === undefined ? '' : `, label ${label}`}, held by ${who(holders)}`,
+    ...guests.map((guest) => `  ${guest.name} on ${guest.tap}, held by ${who(guest.holders)}`),
+    ...(localhost?.services ?? []).map((service) => `  localhost by ${localhost!.backend}: ${service}`),
+  ]);
   for (const { code, message, fix } of problems) lines.push(`${code}: ${message}`, `  fix: ${fix}`);
   return lines.length === 0 ? 'nothing is plumbed here' : lines.join('\n');
 }

@@ -15,6 +15,7 @@ import type { Operation } from '../operation/kinds.js';
 import { type Problem, checkHost } from '../primitive/host.js';
 import { keys } from '../state/resource.js';
 import type { Part, State } from '../state/snapshot.js';
+import { type Value, canonical } from '../state/value.js';
 import { readFor } from '../transaction/member.js';
 import { datapathOf } from './datapaths.js';
 import type { GuestRecord, LocalhostRecord, PlumbRecord } from './record.js';
@@ -47,6 +48,8 @@ export interface LocalhostChange {
   readonly asked?: LocalhostAsked;
   readonly guests?: readonly GuestRecord[];
   readonly gateway?: { readonly address: string; readonly mac: string | undefined };
+  /** Also what seems to be right. */
+  readonly anew?: boolean;
 }
 
 export interface PlannedLocalhost {
@@ -73,7 +76,9 @@ export async function planLocalhost(
   const services = asked.services.map((name) => parseService(name, 'localhost'));
   const servers = was?.servers ?? record.guest.dns.servers;
   const sockets = await socketsOf(netns, services);
-  const docker = services.some(({ finds }) => finds === 'docker') ? resolverPorts(sockets) : {};
+  const found = services.some(({ finds }) => finds === 'docker') ? resolverPorts(sockets) : {};
+  // One that is gone may come back: what was found of it stays, and is told.
+  const docker = isSame(found, {}) && was !== undefined ? realPorts(was.config) : found;
   checkResolver(services, docker);
   const addresses = record.guest.addresses.map(({ address }) => address.replace(/\/.*/, '')).filter((address) => !address.includes(':'));
   if (addresses.length === 0) throw new PlumbError(`'${wiring.link.name}' has no IPv4 address, and a guest reaches the pod's localhost by IPv4 only: ::1 is the one loopback address of IPv6, and there are none to translate to`, { code: 'ERR_PLUMB_NO_ADDRESS' }); // prettier-ignore
@@ -117,7 +122,10 @@ export async function planLocalhost(
     guest: tell(record.guest),
     ...(guests.length > 0 || record.guests !== undefined ? { guests: guests.map((one) => ({ ...one, guest: tell(one.guest) })) } : {}),
   };
-  return { operations: localhostOperations(state, { ...chosen, hook: chosen.hook, config, mtu: mtuOf(changed) }), record: changed };
+  return {
+    operations: localhostOperations(state, { ...chosen, hook: chosen.hook, config, mtu: mtuOf(changed), anew: change.anew ?? false }),
+    record: changed,
+  };
 }
 
 export const FIRST_SLOT = 1;
@@ -227,7 +235,10 @@ export function localhostFaults(record: PlumbRecord, state: State, docker?: Real
   const { localhost, guests = [] } = record;
   if (localhost === undefined) return [];
   const { backend, config } = localhost;
+  const table = backend === 'nft' ? tableOf(state, config) : undefined;
   const problems = [...localhostProblems(state, { backend, config, mtu: mtuOf(record) })];
+  if (problems.length === 0 && localhost.table !== undefined && table !== localhost.table)
+    problems.push({ code: 'LOCALHOST_CHANGED', message: `somebody else has changed podtap's table of nftables for ${record.wiring.link.name}`, fix: 'repair()' }); // prettier-ignore
   for (const { name, wiring } of guests) {
     const tap = state.links.get(wiring.tap.ifindex);
     if (tap === undefined) problems.push({ code: 'GUEST_TAP_GONE', message: `${wiring.tap.name}, the TAP of the guest '${name}', is gone`, fix: `removeGuest('${name}'), and add it anew` }); // prettier-ignore
@@ -284,4 +295,18 @@ export function inForce(state: State, link: number): { readonly backend: Backend
 
 export function conflict(what: string, was: unknown, is: unknown): PlumbError {
   return new PlumbError(`${what} was ${inspect(was)}, and now is ${inspect(is)}`, { code: 'ERR_PLUMB_CONFLICT' });
+}
+
+/** What podtap's own parts of the table were when it was made: text that is the same as long as they are. */
+export function tableOf(state: State, { link }: LocalhostConfig): string | undefined {
+  const value = state.get(keys.nft(link)) as { readonly parts?: Value } | undefined;
+  return value?.parts === undefined ? undefined : canonical(value.parts);
+}
+
+/** With what can be known only once it was done. */
+export function settled(record: PlumbRecord, after: State): PlumbRecord {
+  const { localhost } = record;
+  if (localhost?.backend !== 'nft') return record;
+  const table = tableOf(after, localhost.config);
+  return { ...record, localhost: { ...localhost, ...(table !== undefined && { table }) } };
 }

@@ -36,7 +36,7 @@ import { addressesOf, pickLink } from './link.js';
 import { markOf, parseMark } from './mark.js';
 import { type Asked, type PlumbOptions, type Settings, settingsOf } from './options.js';
 import { hasMoved, localhostStep } from './carry.js';
-import { backendFor, checkAlone, localhostFaults, localhostState, lookAt, planLocalhost } from './localhost.js';
+import { backendFor, checkAlone, localhostFaults, localhostState, lookAt, planLocalhost, settled } from './localhost.js';
 import { type NextHop, nextHop } from './next-hop.js';
 import { Plumbing, steps } from './plumbing.js';
 import { type PlumbRecord, plumbRecord, recordValue } from './record.js';
@@ -259,7 +259,7 @@ async function withLocalhost(
   const [fault] = localhostFaults(changed, after);
   if (fault !== undefined)
     throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true });
-  return { record: changed, after };
+  return { record: settled(changed, after), after };
 }
 
 /** With the mode that fits, where none was asked for. */

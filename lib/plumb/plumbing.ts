@@ -15,7 +15,7 @@ import { acquireHere, namespaceLock } from '../transaction/lock.js';
 import { type UndoReport, undoEntry } from '../transaction/recover.js';
 import type { Transaction } from '../transaction/transaction.js';
 import { undo } from '../transaction/undo.js';
-import { type PlumbingEvent, eventsOf } from './events.js';
+import { type Followed, type PlumbingEvent, eventsOf } from './events.js';
 import { plumbError } from './failure.js';
 import type { GuestRecord, PlumbRecord, Undoing } from './record.js';
 import { warningsOf } from './warnings.js';
@@ -24,7 +24,7 @@ import { repairWiring } from './repair.js';
 import { type Crossing, traffic } from './traffic.js';
 import { problemOf } from './datapath.js';
 import { type DatapathMode, faultParts, faultsOf } from './datapaths.js';
-import { mendStep } from './carry.js';
+import { localhostStep, mendStep } from './carry.js';
 import { type AddGuestOptions, FIRST_GUEST, type PlumbedGuest, addGuestStep, removeGuestStep, wantedGuest } from './guests.js';
 import { type ExposedLocalhost, dockerNow, exposed, localhostFaults, lookAt, shortcomings } from './localhost.js';
 import { type PlumbingStats, statsOf } from './stats.js';
@@ -137,7 +137,7 @@ export class Plumbing implements AsyncDisposable {
    * A further guest behind the pod's address, with a TAP of its own, while others run: what comes in for its ports goes to it, and what
    * it starts comes back to it, also where two use the same source port at once. Guests reach each other's ports at `localhost.localhost`, and what
    * runs in the pod reaches theirs at 127.0.0.1. All or nothing, and undone with the plumbing. The same one again changes nothing. IPv4 only: IPv6 is the first guest's.
-   * @throws PlumbError ERR_PLUMB_CONFLICT: its name or ports are another's; UnsupportedError: mode 'bridge' or 'macvtap'; TypeError ERR_INVALID_ARG_*
+   * @throws PlumbError ERR_PLUMB_CONFLICT: its name or ports are another's; UnsupportedError: mode 'macvtap'; TypeError ERR_INVALID_ARG_*
    * @example const web = await net.addGuest({ name: 'web', vmm: 'firecracker', ports: ['8080/tcp'] })
    */
   async addGuest(settings: AddGuestOptions): Promise<PlumbedGuest> {
@@ -248,13 +248,32 @@ export class Plumbing implements AsyncDisposable {
     const netns = await this.#open();
     if (netns === undefined) return yield { type: 'gone' };
     try {
-      for await (const event of eventsOf(netns, this.#record, signal)) {
-        if (event.type === 'changed') this.#record = { ...this.#record, guest: event.guest };
-        yield event;
+      for await (const event of eventsOf(netns, this.#record, signal, this.#followed(netns, signal))) {
+        if (event.type !== 'changed') yield event;
+        else {
+          // Which resolver is its, `exposeLocalhost` says.
+          const guest = { ...event.guest, dns: this.#record.guest.dns };
+          this.#record = { ...this.#record, guest };
+          yield { ...event, guest };
+        }
       }
     } finally {
       await netns.close();
     }
+  }
+
+  /** What Docker's resolver does is followed while somebody listens. */
+  #followed(netns: Netns, signal: AbortSignal | undefined): Followed {
+    return {
+      look: (parts) => lookAt(netns, this.#record, parts),
+      problems: async (state) => localhostFaults(this.#record, state, await dockerNow(netns, this.#record)),
+      follow: async (problems) => {
+        if (!problems.some(({ code }) => code === 'RESOLVER_MOVED')) return false;
+        await this.#step(netns, (_, record) => localhostStep(netns, record, {}), signal);
+        return true;
+      },
+      often: () => this.#record.localhost?.asked.services.includes('docker-dns') === true,
+    };
   }
 
   /**

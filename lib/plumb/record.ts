@@ -31,6 +31,8 @@ export interface LocalhostRecord {
   readonly config: LocalhostConfig;
   /** Nameservers as the pod has them. */
   readonly servers: readonly string[];
+  /** Of nftables: see tableOf. */
+  readonly table?: string;
 }
 
 /** One of several guests that share the pod's address. */
@@ -58,6 +60,7 @@ const schema = v.object({
         why: v.string(),
         config: localhostConfig,
         servers: v.array(v.string()),
+        table: v.optional(v.string()),
       }),
     ),
     guests: v.optional(

@@ -13,6 +13,7 @@ import { recordOf, recordToValue } from '../transaction/record.js';
 import { type Transaction, Work, applies, enters, isOpenTransaction, transaction } from '../transaction/transaction.js';
 import { undo } from '../transaction/undo.js';
 import { plumbError } from './failure.js';
+import { settled } from './localhost.js';
 import { type PlumbRecord, type Undoing, plumbRecord, recordValue } from './record.js';
 
 export interface Step {
@@ -84,8 +85,8 @@ async function alone(
       const to = 'journal' in undoing ? { images: recordOf(undoing.entry).images, entry: undoing.entry } : { images: undoing.images, entry: undefined }; // prettier-ignore
       const { gone = [] } = step;
       const then = gone.length === 0 ? undefined : { images: deletion(gone), gone: new Set(gone.map(({ ifindex }) => ifindex)) };
-      const { images, entry } = await member.join(after!, recordValue(step.record), to, then);
-      commit({ record: step.record, undoing: entry === undefined ? { images } : { journal: journal!, entry } });
+      const { images, entry } = await member.join(after!, recordValue(settled(step.record, after!)), to, then);
+      commit({ record: settled(step.record, after!), undoing: entry === undefined ? { images } : { journal: journal!, entry } });
       if (then === undefined) return;
       // It is done, whatever becomes of this: whoever comes next goes on here.
       const undone = await undo(netns, then.images, async () => undefined).catch(() => undefined);
@@ -132,8 +133,8 @@ async function within(
     outer,
     async (inner) => {
       const { images } = await inner[enters]();
-      const { record, undoing } = now();
-      const step = await plan(record);
+      const { record: before, undoing } = now();
+      const step = await plan(before);
       if (step === undefined) return;
       const { operations, gone = [] } = step;
       // In one that is not over what it made itself can be deleted.
@@ -141,11 +142,13 @@ async function within(
       const after = await seated(() => perform(inner, outer.netns, { ...step, operations: all }, signal));
       const added = images.observed(after);
       const indexes = new Set(gone.map(({ ifindex }) => ifindex));
-      if (!('journal' in undoing)) return commit({ record: step.record, undoing: { images: undoing.images.joined(added, indexes) } });
+      if (!('journal' in undoing))
+        return commit({ record: settled(step.record, after), undoing: { images: undoing.images.joined(added, indexes) } });
       const { journal, entry } = undoing;
       const kept = recordOf(entry);
-      const body = recordToValue({ ...kept, images: kept.images.joined(added, indexes), kept: recordValue(step.record) });
-      commit({ record: step.record, undoing: { journal, entry: await journal.update(entry, { body }) } });
+      const record = settled(step.record, after);
+      const body = recordToValue({ ...kept, images: kept.images.joined(added, indexes), kept: recordValue(record) });
+      commit({ record, undoing: { journal, entry: await journal.update(entry, { body }) } });
     },
     signal === undefined ? {} : { signal },
   );

@@ -58,8 +58,9 @@ export async function crashes(backend: 'ebpf' | 'nft', skip: string | false): Pr
 
       for (const how of ['refused', 'lost', 'killed'] as const)
         for (let at = 0; at < requests.length; at++) {
-          // Of many maps that are made one after the other, each leaves the same behind: nothing.
-          if (runs(1) === 1 && requests[at]!.startsWith('BPF_') && requests[at] === requests[at - 1]) continue;
+          // Of many maps that are made one after the other, each leaves the same behind: nothing. So does each message of a batch.
+          const kindOf = (request = ''): string => (request.startsWith('NFT_') ? 'NFT' : request.startsWith('BPF_') ? request : '');
+          if (runs(1) === 1 && kindOf(requests[at]) !== '' && kindOf(requests[at]) === kindOf(requests[at - 1])) continue;
           const about = `${what} ${how} at ${at}, ${requests[at]!}`;
           await start();
           const then = await look(netns);
@@ -103,7 +104,7 @@ export async function crashes(backend: 'ebpf' | 'nft', skip: string | false): Pr
       let number = 0;
       for (const call of calls)
         for (const next of nexts) {
-          if (number++ % Math.max(1, Math.ceil(4 / runs(1))) !== 0) continue;
+          if (number++ % Math.max(1, Math.ceil(8 / runs(1))) !== 0) continue;
           const about = `${what} killed at ${call}, then ${next}`;
           const net = await plumb(netns, { ...wanted, journal });
           net.keep();
@@ -134,8 +135,9 @@ export async function crashes(backend: 'ebpf' | 'nft', skip: string | false): Pr
               whole.keep();
               for (const one of [...before, what]) await changes[one]!(whole, backend);
               const wantedLook = await look(netns);
-              const steady = ({ dump: seen, unseen: rest }: Look): Look => ({ dump: seen, unseen: rest.replace(/\d{6}/g, 'N').replace(/(?:[0-9a-f]{2}:){5}[0-9a-f]{2}/g, 'MAC') }); // prettier-ignore
-              t.equal(steady(complete).unseen, steady(wantedLook).unseen, about);
+              // The table's parts are told by sums of what stands in them, the TAPs' indexes too.
+              const told = ({ unseen: rest }: Look): string => rest.split('\n').filter((line) => line.startsWith('localhost/')).join('\n').replace(/\d{6}/g, 'N').replace(/(?:[0-9a-f]{2}:){5}[0-9a-f]{2}/g, 'MAC'); // prettier-ignore
+              t.equal(told(complete), told(wantedLook), about);
             }
           }
           if (next === 'killed undo') await elsewhere('undo', netns, journal, { ORACLE_FAULTS: JSON.stringify([{ at: 1 + (number % 5), how: 'killed' }]) }); // prettier-ignore

@@ -519,11 +519,13 @@ export async function settle(netns: Netns): Promise<void> {
   while (!(await settled(netns)) && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 2));
 }
 
+/** What has a carrier comes up for good by the kernel's linkwatch; others that are up (a loopback, a TAP) may stay unknown. */
+const following = new Set(['veth', 'bridge', 'macvtap']);
+
 async function settled(netns: Netns): Promise<boolean> {
   const links = await listLinks(netns);
   // A TAP that somebody has let go has no carrier at once, and its state comes up to a second later.
-  // So does that of a macvtap, which follows the interface below.
-  if (links.some(({ kind, up, carrier, operstate }) => up && (operstate === 'UNKNOWN' && kind !== 'macvtap' ? !carrier : carrier !== (operstate === 'UP')))) return false; // prettier-ignore
+  if (links.some(({ kind, up, carrier, operstate }) => up && (operstate === 'UNKNOWN' && !following.has(kind) ? !carrier : carrier !== (operstate === 'UP')))) return false; // prettier-ignore
   const addresses = await listAddresses(netns, { family: 'ipv6' });
   const routes = await listRoutes(netns, { family: 'ipv6', table: RT_TABLE_LOCAL });
   const there = new Set(routes.map(({ dst, dev }) => `${dst} ${dev}`));

@@ -15,7 +15,7 @@ const folder = mkdtempSync(join(root, 'dist/test/readme-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 t.setTimeout(60_000);
 
-t.equal(examples.length, 6);
+t.equal(examples.length, 7);
 /** To the end of the file. */
 const whole = { teardown: (work: () => unknown) => t.teardown(work) } as Parameters<typeof createNode>[0];
 const pods = new Map<string, Netns>();
