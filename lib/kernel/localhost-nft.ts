@@ -109,7 +109,7 @@ function isOwnChain({ name }: NftChain): boolean {
   return /^((tap|alias|literal|world|going|moved|picking)_\d+|resolve|owned|sidecar(_own)?|taken|away|clash|back|loopback|outward(_own)?(_new)?|link|out|first|inbound|config)$/.test(name); // prettier-ignore
 }
 function isOwnSet({ name }: NftSet): boolean {
-  return isMemory(name) || /^((sources|literals)_\d+|errors|ported|own|announced|owners|owned|forward|backward|ranges(_real)?|hosts|alias_of|(back|peers)(_literal)?)$/.test(name); // prettier-ignore
+  return isMemory(name) || /^((sources|literals)_\d+|errors6?|ported|own|announced|owners|owned|forward|backward|ranges(_real)?|hosts|alias_of|(back|peers)(_literal)?)$/.test(name); // prettier-ignore
 }
 
 /** Takes it away, if it is there. What others have put into it stays, without what was podtap's. */

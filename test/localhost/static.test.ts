@@ -20,4 +20,8 @@ await t.test('one service, UDP and TCP, by pedit', { skip: requires('tun', 'flow
   t.equal(await until(async () => (await agent.says('tcp', DNS, 53)) === 'hello'), true, 'TCP');
   // An answer that is longer than the MTU: later fragments have no ports, and are not found.
   t.equal((await agent.ask('udp', DNS, 53, { timeout: 2 })).error, 'TimeoutError', 'fragments are lost');
+  inside(
+    pod,
+    `tc qdisc del dev lo clsact; tc filter del dev ${taps[0]!.name} ingress pref 5; tc filter del dev ${taps[0]!.name} ingress pref 6`,
+  );
 });

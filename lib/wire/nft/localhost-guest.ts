@@ -176,6 +176,8 @@ function localChain(plan: Plan, { slot, tap }: ConfigGuest, how: 'alias' | 'lite
   const toPeer = (device: number): Steps => [...setAddresses(asPeer, plan.pod), ...plan.toGuest(device)];
 
   plan.chain(chain);
+  // Options of IP could lead on from what is declared to what is not.
+  plan.rule(chain, [load(0, 'network', 0, 1), compare(0, '!=', Uint8Array.of(0x45)), count, drop]);
   if (plan.owned) {
     plan.rule(chain, isLaterFragment, toAddress(local), knownFragment('fragments'), [compare(9, '==', number(1))], setAddresses(LOCALHOST, LOCALHOST), toLoopback); // prettier-ignore
     plan.rule(chain, isLaterFragment, toAddress(plan.own), knownFragment('fragments'), [compare(9, '==', number(1))], setAddresses(plan.pod, plan.pod), toLoopback); // prettier-ignore

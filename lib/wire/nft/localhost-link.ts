@@ -7,6 +7,11 @@ import {
   destinationPort,
   echoReply,
   incoming,
+  incoming6,
+  isAdvertisement,
+  isIpv6,
+  outgoing6,
+  quotedFlow6,
   isArp,
   isError,
   isFirstFragment,
@@ -51,6 +56,11 @@ export function linkChains(plan: Plan): void {
   const answers: Steps = several ? [] : [load(0, 'network', 6, 2), compare(0, '==', port(2))];
   const toAll: Steps = config.podHasAddresses ? [put(9, number(first!)), copy(9), ...copies] : copies;
   if (config.podHasAddresses || several) plan.rule('link', isArp, answers, toAll, [accept]);
+  if (config.podHasAddresses) {
+    plan.rule('link', isIpv6, incoming6, [isIn('pod6', 0), accept]);
+    plan.rule('link', quotedFlow6, [isIn('pod6', 0), accept]);
+    plan.rule('link', isAdvertisement, [put(9, number(first!)), copy(9), accept]);
+  }
   plan.rule('link', isNotIp, onward);
   // Nor reaches it, whatever the pod's sysctls say of route_localnet.
   for (const offset of [12, 16])
@@ -64,6 +74,7 @@ export function linkChains(plan: Plan): void {
 
   if (!config.podHasAddresses) return;
   plan.chain('out', { name: 'egress', priority: 0, devices: device });
+  for (const steps of remembering('pod6', outgoing6, [accept])) plan.rule('out', isOwnPackets, isIpv6, steps);
   for (const steps of [...remembering('pod', outgoing, [accept]), rememberingEcho('pod', [accept])])
     plan.rule('out', isOwnPackets, isIp, steps);
 }

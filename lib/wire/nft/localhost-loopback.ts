@@ -4,6 +4,7 @@ import {
   type Plan,
   destination,
   destinationPort,
+  LONG,
   fromAddress,
   is,
   isError,
@@ -21,7 +22,7 @@ import {
   toAddress,
   towards,
 } from './localhost-plan.js';
-import { type Steps, accept, compare, count, drop, goTo, isIn, look, meta, ordered, put } from './rules.js';
+import { type Steps, accept, compare, count, drop, goTo, isIn, look, meta, ordered, put, remember } from './rules.js';
 
 export function loopbackChains(plan: Plan): void {
   const { config } = plan;
@@ -66,6 +67,10 @@ function sidecarsChain(plan: Plan, chain: string, set: string, address: string, 
   plan.chain(`${chain}_new`);
   // A guest's reply, which has just come here.
   plan.rule(chain, protocolOf(0), destinationPort(1), sourcePort(2), [isIn(set, 0), accept]);
+  // The pod's own connection from a port that a guest owns, and the answer to it.
+  const own = set.replace('sidecars', 'pods');
+  plan.rule(chain, protocolOf(0), sourcePort(1), destinationPort(2), [isIn(own, 0), accept]);
+  plan.rule(chain, protocolOf(4), sourcePort(5), [isIn('owned', 4)], protocolOf(0), destinationPort(1), sourcePort(2), [remember('update', own, 0, LONG)]); // prettier-ignore
   plan.rule(chain, protocolOf(4), destinationPort(5), [look('owners', 4, 6), goTo(`${chain}_new`)]);
   plan.rule(chain, isError, quoted.protocol(0), quoted.destinationPort(1), quoted.sourcePort(2), [isIn(set, 0)], quoted.protocol(4), quoted.sourcePort(5), [look('owners', 4, 6), put(12, ipv4(plan.pod)), put(13, ipv4(seen))], quoted.setSource(12), quoted.setDestination(13), there); // prettier-ignore
   // The route to the guests has their MTU, but this one is the loopback's: a datagram that is longer cannot be taken apart here.

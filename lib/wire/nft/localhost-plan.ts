@@ -184,6 +184,20 @@ export const setAddresses = (from: string, to: string): Steps => [
   ...setDestination(13),
 ];
 
+// IPv6, of which the pod's own flows are remembered.
+
+export const isIpv6 = ofProtocol(0x86dd);
+export const flowKey6: readonly NftType[] = ['inet_proto', 'ipv6_addr', 'inet_service', 'ipv6_addr', 'inet_service'];
+const SOURCE6 = 8;
+const DESTINATION6 = 24;
+export const outgoing6: Steps = [meta(0, 'l4proto'), load(1, 'network', DESTINATION6, 16), load(5, 'transport', 2, 2), load(6, 'network', SOURCE6, 16), load(10, 'transport', 0, 2)]; // prettier-ignore
+export const incoming6: Steps = [meta(0, 'l4proto'), load(1, 'network', SOURCE6, 16), load(5, 'transport', 0, 2), load(6, 'network', DESTINATION6, 16), load(10, 'transport', 2, 2)]; // prettier-ignore
+const ICMPV6 = Uint8Array.of(58);
+const isIcmp6: Steps = [...isIpv6, meta(11, 'l4proto'), compare(11, '==', ICMPV6), load(11, 'transport', 0, 1)];
+export const isAdvertisement: Steps = [...isIcmp6, compare(11, '==', Uint8Array.of(136))]; // of a neighbour, RFC 4861
+/** The flow of the packet that an error of ICMPv6 quotes. */
+export const quotedFlow6: Steps = [...isIcmp6, isIn('errors6', 11), load(0, 'transport', 8 + 6, 1), load(1, 'transport', 8 + DESTINATION6, 16), load(5, 'transport', 8 + 42, 2), load(6, 'transport', 8 + SOURCE6, 16), load(10, 'transport', 8 + 40, 2)]; // prettier-ignore
+
 // Fragments: the first has the ports.
 
 /** Not the first, and so without ports. */
@@ -261,6 +275,7 @@ export const quotedFlow: Steps = [
 ];
 
 export const SHORT = TIMES.short;
+export const LONG = TIMES.long;
 
 /**
  * How long a flow is remembered behind a packet, and what its time begins anew with. A pure acknowledgement changes nothing of a time: the last

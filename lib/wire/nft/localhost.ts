@@ -16,6 +16,7 @@ import {
   behind,
   endpoint,
   flowKey,
+  flowKey6,
   fragmentKey,
   number,
   serviceData,
@@ -28,7 +29,7 @@ export { FAMILY, tableName };
 
 /** Sets that rules fill: what they have in them stays when the table is made anew. */
 export function isMemory(set: string): boolean {
-  return /^((flows|moved|picked)_\d+|pod|sidecars|sidecars_own|fragments|pod_fragments)$/.test(set);
+  return /^((flows|moved|picked)_\d+|pod6?|sidecars|sidecars_own|pods|pods_own|fragments|pod_fragments)$/.test(set);
 }
 
 /** What a range of ports that keeps its numbers is worth an interval; fewer are told one by one. */
@@ -66,9 +67,11 @@ export function localhostTable(config: LocalhostConfig, device: (ifindex: number
   plan.memory('fragments', fragmentKey, ['iface_index']);
   if (config.podHasAddresses) {
     plan.memory('pod', flowKey);
+    plan.memory('pod6', flowKey6);
+    plan.set('errors6', ['icmpv6_type'], [1, 2, 3, 4].map((type) => ({ key: Uint8Array.of(type) }))); // prettier-ignore
     plan.memory('pod_fragments', fragmentKey);
   }
-  for (const name of ['sidecars', 'sidecars_own']) plan.memory(name, ['inet_proto', 'inet_service', 'inet_service']);
+  for (const name of ['sidecars', 'sidecars_own', 'pods', 'pods_own']) plan.memory(name, ['inet_proto', 'inet_service', 'inet_service']);
 
   guestChains(plan);
   loopbackChains(plan);
