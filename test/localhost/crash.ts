@@ -67,7 +67,12 @@ export async function crashes(backend: 'ebpf' | 'nft', skip: string | false): Pr
           if (how === 'killed') {
             const { signal, stdout, stderr } = await elsewhere(what, netns, journal, { ORACLE_FAULTS: JSON.stringify([{ at, how }]) });
             if (signal !== 'SIGKILL') throw new Error(`${about}: ${stdout}${stderr}`);
-            t.match((await recover({ journal })).kept, [{ label: 'vm/1' }], about);
+            const { kept, undone, failed } = await recover({ journal });
+            t.match(kept, [{ label: 'vm/1' }], about);
+            t.ok(
+              undone.every(({ step, label }) => step === true && label === 'vm/1') && failed.length === 0,
+              'of the step it is told as such',
+            );
           } else {
             await using net = (await openPlumbing(netns, { journal }))!;
             const { error, hit } = await withFaults([{ at, how }], () => changes[what]!(net, backend));
