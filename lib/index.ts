@@ -54,12 +54,12 @@ export { type KernelEvent, type WatchOptions, watch } from './primitive/watch.js
 export type { PlumbingEvent } from './plumb/events.js';
 export type { MaintainOptions } from './plumb/maintain.js';
 export { type InspectedPlumbing, type Inspection, inspect } from './plumb/inspect.js';
-export { exposeLocalhost } from './plumb/expose.js';
-export type { AddGuestOptions, PlumbedGuest } from './plumb/guests.js';
-export type { ExposedLocalhost, ExposedService } from './plumb/localhost.js';
-export type { PlumbingStats } from './plumb/stats.js';
+export { exposeLocalhost } from './plumb/localhost/expose.js';
+export type { AddGuestOptions, PlumbedGuest } from './plumb/localhost/guests.js';
+export type { ExposedLocalhost, ExposedService } from './plumb/localhost/localhost.js';
+export type { PlumbingStats } from './plumb/localhost/stats.js';
 export type { LocalhostOptions } from './localhost/asked.js';
-export type { Picked } from './plumb/auto.js';
+export type { Picked } from './plumb/datapath/auto.js';
 export type { Mode, PlumbOptions, Vmm } from './plumb/options.js';
 export { type Plan, planPlumbing, plumb } from './plumb/plumb.js';
 export { type Plumbing, type Verification } from './plumb/plumbing.js';

@@ -1,6 +1,6 @@
 import { findDevice, Macvtap } from '../kernel/macvtap.js';
 import { type HeldQueues, Tap, type TapPlace } from '../kernel/tap.js';
-import type { AnyWiring } from './datapath.js';
+import type { AnyWiring } from './datapath/datapath.js';
 
 /** The guest's wire, of whatever kind. Holds nothing yet, but what is held already. */
 export function deviceOf(

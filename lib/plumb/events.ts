@@ -8,8 +8,8 @@ import type { Problem } from '../primitive/host.js';
 import { type Part, type State, snapshot } from '../state/snapshot.js';
 import { addressesOf } from './link.js';
 import type { PlumbRecord } from './record.js';
-import { problemOf } from './datapath.js';
-import { type Wiring, datapathOf, faultParts, faultsOf } from './datapaths.js';
+import { problemOf } from './datapath/datapath.js';
+import { type Wiring, datapathOf, faultParts, faultsOf } from './datapath/datapaths.js';
 
 export type PlumbingEvent =
   /** A monitor has opened the TAP, or has let it go; 'overrun': changes were missed, and the state was read anew; 'gone': the TAP or the namespace is no more. */

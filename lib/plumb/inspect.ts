@@ -6,11 +6,11 @@ import type { Problem } from '../primitive/host.js';
 import { type State, snapshot } from '../state/snapshot.js';
 import type { Link } from '../wire/link.js';
 import { deviceOf } from './device.js';
-import { problemOf } from './datapath.js';
-import { type DatapathMode, allFaultParts, datapathOf, faultsOf, isMode, modes } from './datapaths.js';
+import { problemOf } from './datapath/datapath.js';
+import { type DatapathMode, allFaultParts, datapathOf, faultsOf, isMode, modes } from './datapath/datapaths.js';
 import { warningsOf } from './warnings.js';
 import type { ConfigService } from '../localhost/config.js';
-import { inForce } from './localhost.js';
+import { inForce } from './localhost/localhost.js';
 import { GUEST, type Mark, parseMark } from './mark.js';
 
 export interface InspectedPlumbing {

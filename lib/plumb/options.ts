@@ -21,7 +21,7 @@ import { invalidArgument } from '../errors.js';
 import type { TapOffload } from '../kernel/tap.js';
 import { tapShape } from '../operation/tap.js';
 import { type LocalhostAsked, type LocalhostOptions, localhostAsked, localhostOptions } from '../localhost/asked.js';
-import type { Picked } from './auto.js';
+import type { Picked } from './datapath/auto.js';
 import type { TapOptions } from '../primitive/tap.js';
 
 export type Mode = 'redirect' | 'ebpf' | 'bridge' | 'macvtap';

@@ -7,7 +7,7 @@ import { locate } from '../kernel/locate.js';
 import { type Netns, share } from '../kernel/netns.js';
 import type { Macvtap } from '../kernel/macvtap.js';
 import type { HeldQueues, Tap, TapPlace } from '../kernel/tap.js';
-import type { Picked } from './auto.js';
+import type { Picked } from './datapath/auto.js';
 import { deviceOf } from './device.js';
 import type { Problem } from '../primitive/host.js';
 import type { Images } from '../state/images.js';
@@ -22,12 +22,12 @@ import { warningsOf } from './warnings.js';
 import { type MaintainOptions, maintain } from './maintain.js';
 import { repairWiring } from './repair.js';
 import { type Crossing, traffic } from './traffic.js';
-import { problemOf } from './datapath.js';
-import { type DatapathMode, faultParts, faultsOf } from './datapaths.js';
-import { localhostStep, mendStep } from './carry.js';
-import { type AddGuestOptions, FIRST_GUEST, type PlumbedGuest, addGuestStep, removeGuestStep, wantedGuest } from './guests.js';
-import { type ExposedLocalhost, dockerNow, exposed, localhostFaults, lookAt, shortcomings } from './localhost.js';
-import { type PlumbingStats, statsOf } from './stats.js';
+import { problemOf } from './datapath/datapath.js';
+import { type DatapathMode, faultParts, faultsOf } from './datapath/datapaths.js';
+import { localhostStep, mendStep } from './localhost/carry.js';
+import { type AddGuestOptions, FIRST_GUEST, type PlumbedGuest, addGuestStep, removeGuestStep, wantedGuest } from './localhost/guests.js';
+import { type ExposedLocalhost, dockerNow, exposed, localhostFaults, lookAt, shortcomings } from './localhost/localhost.js';
+import { type PlumbingStats, statsOf } from './localhost/stats.js';
 import { type Step, type Stepped, takeStep } from './step.js';
 
 export interface Verification {

@@ -9,9 +9,9 @@ import type { Backend } from '../localhost/backend.js';
 import type { LocalhostConfig } from '../localhost/config.js';
 import { localhostConfig } from '../operation/localhost-config.js';
 import type { Value } from '../state/value.js';
-import { type AnyWiring, wiringEntries } from './datapath.js';
+import { type AnyWiring, wiringEntries } from './datapath/datapath.js';
 import type { Asked } from './options.js';
-import { type Wiring, wiringSchema } from './datapaths.js';
+import { type Wiring, wiringSchema } from './datapath/datapaths.js';
 
 export interface PlumbRecord {
   readonly wiring: Wiring;

@@ -5,8 +5,8 @@ import { lackingPrograms } from '../operation/localhost-ebpf.js';
 import type { TcxProgram } from '../state/tcx.js';
 import { ownName } from '../state/tc.js';
 import type { Filter } from '../wire/tc.js';
-import { withoutFilters } from './filters.js';
-import { lookAt, inForce } from './localhost.js';
+import { withoutFilters } from './datapath/filters.js';
+import { lookAt, inForce } from './localhost/localhost.js';
 import type { PlumbRecord } from './record.js';
 
 const OURS = /^podtap_lh_/;

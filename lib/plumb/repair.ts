@@ -5,8 +5,8 @@ import { acquire, acquireHere, namespaceLock } from '../transaction/lock.js';
 import { PlumbError } from '../errors.js';
 import { reread } from '../transaction/recover.js';
 import type { Undoing } from './record.js';
-import type { Fault } from './datapath.js';
-import { type Wiring, faultParts, faultsOf } from './datapaths.js';
+import type { Fault } from './datapath/datapath.js';
+import { type Wiring, faultParts, faultsOf } from './datapath/datapaths.js';
 
 /**
  * Sets again what was set, which the images of the plumbing cover already: undoing it later leads to where it led before. What was

@@ -13,7 +13,7 @@ import { recordOf, recordToValue } from '../transaction/record.js';
 import { type Transaction, Work, applies, enters, isOpenTransaction, transaction } from '../transaction/transaction.js';
 import { undo } from '../transaction/undo.js';
 import { plumbError } from './failure.js';
-import { settled } from './localhost.js';
+import { settled } from './localhost/localhost.js';
 import { type PlumbRecord, type Undoing, plumbRecord, recordValue } from './record.js';
 
 export interface Step {

@@ -5,7 +5,7 @@ import { Tap, type TapHolder, placeIn } from '../kernel/tap.js';
 import { PlumbError } from '../errors.js';
 import type { State } from '../state/snapshot.js';
 import { formatMac } from '../wire/text.js';
-import { freeName } from './datapath.js';
+import { freeName } from './datapath/datapath.js';
 
 /** @throws PlumbError ERR_PLUMB_TAP_BUSY, _CONFLICT */
 export async function tapName(netns: Netns, state: State, wanted: string | undefined, prefix: string): Promise<string> {

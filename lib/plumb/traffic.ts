@@ -6,7 +6,7 @@ import { placeIn } from '../kernel/tap.js';
 import { ETH_P_ARP, encodeFrame } from '../wire/frame.js';
 import { formatMac, parseMac } from '../wire/text.js';
 import { deviceOf } from './device.js';
-import { type Wiring, datapathOf } from './datapaths.js';
+import { type Wiring, datapathOf } from './datapath/datapaths.js';
 
 export type Crossing = 'crossed' | 'lost' | 'skipped';
 

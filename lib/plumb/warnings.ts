@@ -2,7 +2,7 @@
 import type { LinkHooks } from '../kernel/hooks.js';
 import type { Problem } from '../primitive/host.js';
 import { ownName } from '../state/tc.js';
-import type { DatapathMode } from './datapaths.js';
+import type { DatapathMode } from './datapath/datapaths.js';
 
 const OWN = /^podtap_/;
 /** Those of the pod's localhost stand ahead of the datapath, and let go on what is none of their business. */

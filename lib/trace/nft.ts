@@ -5,11 +5,11 @@ import type { Link } from '../wire/link.js';
 import type { NftFamily } from '../wire/nft/numbers.js';
 import type { Verdict } from './classify.js';
 import type { Beside, Decision, Trail, Undecided } from './hop.js';
-import { Image } from './image.js';
-import { Registers } from './registers.js';
-import { type Base, priorityOf } from './ruleset.js';
+import { Image } from './nft/image.js';
+import { Registers } from './nft/registers.js';
+import { type Base, priorityOf } from './nft/ruleset.js';
 import type { Space } from './space.js';
-import { type Step, type Stepped, matters, step } from './step.js';
+import { type Step, type Stepped, matters, step } from './nft/step.js';
 
 /** Where packets are asked about. */
 export interface Asked {

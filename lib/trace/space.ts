@@ -14,7 +14,7 @@ import type { Address } from '../wire/address.js';
 import { type Link, type LinkEnd, namedInet6Conf, namedInetConf } from '../wire/link.js';
 import type { FdbEntry, Neighbor } from '../wire/neighbor.js';
 import type { Rule } from '../wire/rule.js';
-import { Ruleset } from './ruleset.js';
+import { Ruleset } from './nft/ruleset.js';
 
 /** A guest behind a TAP or macvtap: what it was told is what it does. */
 export interface Guest {

@@ -1,7 +1,7 @@
 // Run by the tests beside it: changes the plumbing with the label vm/1 in the namespace of a path, as its first argument says; and is killed where
 // ORACLE_FAULTS or KILL_AT_CALL ('renameSync 2': before the journal's second rename) say.
 import { Netns, openPlumbing, recover } from 'podtap';
-import { backendFor } from '../../lib/plumb/localhost.js';
+import { backendFor } from '../../lib/plumb/localhost/localhost.js';
 import { installFaultsOfEnvironment } from '../oracle/faults.js';
 import { type Call, intercept } from '../transaction/files.js';
 import { changes } from './changes.js';

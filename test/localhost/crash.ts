@@ -3,7 +3,7 @@
 import { readdirSync } from 'node:fs';
 import t from 'tap';
 import { type Netns, openPlumbing, plumb, recover, unplumb } from 'podtap';
-import { backendFor } from '../../lib/plumb/localhost.js';
+import { backendFor } from '../../lib/plumb/localhost/localhost.js';
 import { snapshot } from '../../lib/state/snapshot.js';
 import { canonical } from '../../lib/state/value.js';
 import { type Dump, compare, dump } from '../oracle/dump.js';

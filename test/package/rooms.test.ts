@@ -48,7 +48,7 @@ const allowed = [
   ['lib/kernel/netns.ts', `import { spawn } from 'node:child_process';`],
   ['lib/kernel/netns.ts', `const { spawn } = process.getBuiltinModule('node:child_process');`],
   ['lib/lab/unprivileged.ts', `import { spawnSync } from 'node:child_process';`],
-  ['lib/plumb/bridge.ts', `import { x } from '../localhost/plan.js'; import { y } from '../state/snapshot.js';`],
+  ['lib/plumb/datapath/bridge.ts', `import { x } from '../../localhost/plan.js'; import { y } from '../../state/snapshot.js';`],
   ['lib/cni/main.ts', `import { x } from '../plumb/plumb.js'; import { y } from '../trace/trace.js';`],
   ['lib/check.ts', `import { x } from './wire/text.js'; import { y } from './errors.js';`],
   ['lib/native.ts', `import { createRequire } from 'node:module'; import { x } from './errors.js';`],

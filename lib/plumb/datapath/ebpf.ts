@@ -2,18 +2,18 @@
 // held by nobody, the program leaves what comes in to the pod, in the kernel, without any process. It is attached for good and holds its
 // maps; whoever comes finds it by its name. eBPF is for root of the machine: in a user namespace the kernel loads no programs.
 import type * as v from 'valibot';
-import { integer, oneOf, options } from '../check.js';
-import { TO_GUEST, TO_LINK } from '../operation/ebpf.js';
-import type { Operation } from '../operation/kinds.js';
-import { ownName } from '../state/tc.js';
-import type { TcxProgram } from '../state/tcx.js';
-import type { State } from '../state/snapshot.js';
-import type { Link } from '../wire/link.js';
+import { integer, oneOf, options } from '../../check.js';
+import { TO_GUEST, TO_LINK } from '../../operation/ebpf.js';
+import type { Operation } from '../../operation/kinds.js';
+import { ownName } from '../../state/tc.js';
+import type { TcxProgram } from '../../state/tcx.js';
+import type { State } from '../../state/snapshot.js';
+import type { Link } from '../../wire/link.js';
 import { type Datapath, type Fault, Faults, type Found, type PlanInput, type Planned, missing, seen, tapDevice, wiringEntries } from './datapath.js'; // prettier-ignore
 import { choosePriority, hookOf, ingressFilters, withoutFilters } from './filters.js';
 import { sourceOf } from './guard.js';
 import { inletBy } from './inlet.js';
-import type { Mark } from './mark.js';
+import type { Mark } from '../mark.js';
 import { freeHook, redirect } from './redirect.js';
 
 const schema = options({

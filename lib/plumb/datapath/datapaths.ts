@@ -1,6 +1,6 @@
 // Every datapath there is.
 import * as v from 'valibot';
-import type { Part, State } from '../state/snapshot.js';
+import type { Part, State } from '../../state/snapshot.js';
 import { bridge } from './bridge.js';
 import type { Datapath, Fault } from './datapath.js';
 import { ebpf } from './ebpf.js';

@@ -1,8 +1,8 @@
 // What nftables holds in a namespace, read at need and once.
-import { NetlinkError, UnsupportedError } from '../errors.js';
-import type { Netns } from '../kernel/netns.js';
-import { type NftChain, type NftElement, type NftRule, type NftSet, listChains, listElements, listNftRules, listSets, listTables } from '../kernel/nft.js'; // prettier-ignore
-import type { NftFamily } from '../wire/nft/numbers.js';
+import { NetlinkError, UnsupportedError } from '../../errors.js';
+import type { Netns } from '../../kernel/netns.js';
+import { type NftChain, type NftElement, type NftRule, type NftSet, listChains, listElements, listNftRules, listSets, listTables } from '../../kernel/nft.js'; // prettier-ignore
+import type { NftFamily } from '../../wire/nft/numbers.js';
 
 export interface Base extends NftChain {
   readonly hook: NonNullable<NftChain['hook']>;

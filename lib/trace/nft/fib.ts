@@ -1,11 +1,11 @@
 // nft_fib(): what the routing tables say of an address of the packet.
-import { NetlinkError } from '../errors.js';
-import type { Frame } from '../wire/frame.js';
-import { ifname } from '../wire/nft/data.js';
+import { NetlinkError } from '../../errors.js';
+import type { Frame } from '../../wire/frame.js';
+import { ifname } from '../../wire/nft/data.js';
 import { host32 } from './datum.js';
-import type { Beside } from './hop.js';
-import { ask } from './look-up.js';
-import type { Asked } from './nft.js';
+import type { Beside } from '../hop.js';
+import { ask } from '../look-up.js';
+import type { Asked } from '../nft.js';
 
 /** RTN_*: uapi/linux/rtnetlink.h. */
 const types: Readonly<Record<string, number>> = { unicast: 1, local: 2, broadcast: 3, anycast: 4, multicast: 5, blackhole: 6, unreachable: 7, prohibit: 8 }; // prettier-ignore

@@ -1,15 +1,15 @@
 // One expression of a rule of nftables: net/netfilter/nft_*.c, each by its name.
-import { splitCidr } from '../check.js';
-import type { NftRule } from '../kernel/nft.js';
-import { ETH_P_IPV6 } from '../wire/frame.js';
-import type { Link } from '../wire/link.js';
-import { ifname } from '../wire/nft/data.js';
-import type { NftData, NftExpression } from '../wire/nft/expression.js';
-import { formatIp, parseIp } from '../wire/text.js';
+import { splitCidr } from '../../check.js';
+import type { NftRule } from '../../kernel/nft.js';
+import { ETH_P_IPV6 } from '../../wire/frame.js';
+import type { Link } from '../../wire/link.js';
+import { ifname } from '../../wire/nft/data.js';
+import type { NftData, NftExpression } from '../../wire/nft/expression.js';
+import { formatIp, parseIp } from '../../wire/text.js';
 import { type Datum, type Truth, compare, equal, host16, host32, isKnown, known, not, number32, unknownOf } from './datum.js';
 import { fib } from './fib.js';
-import { isInside } from './look-up.js';
-import type { Evaluation } from './nft.js';
+import { isInside } from '../look-up.js';
+import type { Evaluation } from '../nft.js';
 import { between, find } from './sets.js';
 import { matchesXt, natRange } from './xt.js';
 

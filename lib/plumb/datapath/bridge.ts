@@ -1,19 +1,19 @@
 // The datapath 'bridge': eth0 and the TAP are the two ports of a bridge, and the guest takes the place that eth0 had on the wire. What each
 // step is for was measured on Linux 6.18.
 import type * as v from 'valibot';
-import { oneOf, options } from '../check.js';
-import type { Netns } from '../kernel/netns.js';
-import { PacketSocket } from '../kernel/packet.js';
-import { localMac } from '../primitive/mac.js';
-import type { Operation } from '../operation/kinds.js';
-import { keys } from '../state/resource.js';
-import { settingOf } from '../state/link.js';
-import type { State } from '../state/snapshot.js';
-import type { Link } from '../wire/link.js';
+import { oneOf, options } from '../../check.js';
+import type { Netns } from '../../kernel/netns.js';
+import { PacketSocket } from '../../kernel/packet.js';
+import { localMac } from '../../primitive/mac.js';
+import type { Operation } from '../../operation/kinds.js';
+import { keys } from '../../state/resource.js';
+import { settingOf } from '../../state/link.js';
+import type { State } from '../../state/snapshot.js';
+import type { Link } from '../../wire/link.js';
 import { type Datapath, type Fault, Faults, type Found, type Inlet, type PlanInput, type Planned, addressDeletions, freeName, missing, named, namedLink, seen, setOf, tapDevice, wiringEntries } from './datapath.js'; // prettier-ignore
 import { type GuardPlace, guardFaults, guardOperations, sourceOf } from './guard.js';
-import { addressesOf } from './link.js';
-import type { Mark } from './mark.js';
+import { addressesOf } from '../link.js';
+import type { Mark } from '../mark.js';
 
 const schema = options({ mode: oneOf('bridge'), ...wiringEntries, bridge: namedLink });
 export type BridgeWiring = v.InferOutput<typeof schema>;

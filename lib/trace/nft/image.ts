@@ -1,6 +1,6 @@
 // A frame as rules see it: its bytes, and which of them a frame that was not sent really tells.
-import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, type Frame, decodeFrame, encodeFrame } from '../wire/frame.js';
-import { ipProtocols } from '../wire/constants.js';
+import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, type Frame, decodeFrame, encodeFrame } from '../../wire/frame.js';
+import { ipProtocols } from '../../wire/constants.js';
 import type { Datum } from './datum.js';
 
 const ETHERNET = 14;

@@ -1,24 +1,24 @@
 // Several guests behind one address of a pod, told apart by their ports: each has a TAP of its own.
 import * as v from 'valibot';
-import { abortSignal, array, check, optional, options, either, interfaceName, text } from '../check.js';
-import { PlumbError, invalidArgument } from '../errors.js';
-import type { GuestNetwork } from '../guest/network.js';
-import type { Macvtap } from '../kernel/macvtap.js';
-import type { Netns } from '../kernel/netns.js';
-import type { Tap } from '../kernel/tap.js';
-import { firstOverlap, parseGuestPorts, rangeText } from '../localhost/services.js';
-import { randomNumber } from '../random.js';
+import { abortSignal, array, check, optional, options, either, interfaceName, text } from '../../check.js';
+import { PlumbError, invalidArgument } from '../../errors.js';
+import type { GuestNetwork } from '../../guest/network.js';
+import type { Macvtap } from '../../kernel/macvtap.js';
+import type { Netns } from '../../kernel/netns.js';
+import type { Tap } from '../../kernel/tap.js';
+import { firstOverlap, parseGuestPorts, rangeText } from '../../localhost/services.js';
+import { randomNumber } from '../../random.js';
 import { inspect } from 'node:util';
-import type { State } from '../state/snapshot.js';
-import type { Link } from '../wire/link.js';
-import { tapDevice } from './datapath.js';
+import type { State } from '../../state/snapshot.js';
+import type { Link } from '../../wire/link.js';
+import { tapDevice } from '../datapath/datapath.js';
 import { backendOf, checking } from './carry.js';
 import { FIRST_SLOT, checkAlone, localhostState, planLocalhost, refuse } from './localhost.js';
-import { guestMark } from './mark.js';
-import { type Asked, type PlumbOptions, type Vmm, tapAsked, tapSchema, vmmSchema } from './options.js';
-import type { GuestRecord, PlumbRecord } from './record.js';
-import type { Step } from './step.js';
-import { freshTapMac, tapName } from './tap.js';
+import { guestMark } from '../mark.js';
+import { type Asked, type PlumbOptions, type Vmm, tapAsked, tapSchema, vmmSchema } from '../options.js';
+import type { GuestRecord, PlumbRecord } from '../record.js';
+import type { Step } from '../step.js';
+import { freshTapMac, tapName } from '../tap.js';
 
 export interface PlumbedGuest {
   readonly name: string;

@@ -1,11 +1,11 @@
 // What passed between the guests and the pod's localhost, as what carries it counts.
-import { openLocalhostOn } from '../kernel/localhost.js';
-import type { Netns } from '../kernel/netns.js';
-import type { Backend } from '../localhost/backend.js';
-import type { Counter } from '../wire/bpf/redirect.js';
+import { openLocalhostOn } from '../../kernel/localhost.js';
+import type { Netns } from '../../kernel/netns.js';
+import type { Backend } from '../../localhost/backend.js';
+import type { Counter } from '../../wire/bpf/redirect.js';
 import { FIRST_GUEST } from './guests.js';
 import { FIRST_SLOT } from './localhost.js';
-import type { PlumbRecord } from './record.js';
+import type { PlumbRecord } from '../record.js';
 
 export interface PlumbingStats {
   /** Absent: nothing is exposed, and there is one guest. */

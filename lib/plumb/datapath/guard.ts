@@ -1,16 +1,16 @@
 // Whether the guest sends with its own MAC and addresses only: two filters of cls_bpf ahead of all that follows, the one for what is the
 // guest's, and behind it one that drops the rest. Classic BPF: the kernel takes it in a user namespace, too.
-import { PlumbError } from '../errors.js';
-import type { ActionRequest } from '../operation/action.js';
-import type { Operation } from '../operation/kinds.js';
-import type { State } from '../state/snapshot.js';
-import type { Address } from '../wire/address.js';
-import { MOST_INSTRUCTIONS, encodeInstructions } from '../wire/bpf/classic.js';
-import { dropProgram, guardProgram } from '../wire/bpf/guard.js';
-import type { BpfOptions } from '../wire/filter/bpf.js';
-import type { Link } from '../wire/link.js';
-import type { Filter } from '../wire/tc.js';
-import { formatIp, parseMac } from '../wire/text.js';
+import { PlumbError } from '../../errors.js';
+import type { ActionRequest } from '../../operation/action.js';
+import type { Operation } from '../../operation/kinds.js';
+import type { State } from '../../state/snapshot.js';
+import type { Address } from '../../wire/address.js';
+import { MOST_INSTRUCTIONS, encodeInstructions } from '../../wire/bpf/classic.js';
+import { dropProgram, guardProgram } from '../../wire/bpf/guard.js';
+import type { BpfOptions } from '../../wire/filter/bpf.js';
+import type { Link } from '../../wire/link.js';
+import type { Filter } from '../../wire/tc.js';
+import { formatIp, parseMac } from '../../wire/text.js';
 import type { Faults, GuestSource } from './datapath.js';
 import { filtersOf, hookOf, withoutFilters } from './filters.js';
 

@@ -1,15 +1,15 @@
 // What a datapath is: a way to join a pod's interface with a guest's TAP. One file each, and one line in datapaths.ts.
 import * as v from 'valibot';
-import { boolean, ifindex, integer, interfaceMac, interfaceName, mtu, oneOf, optional, options } from '../check.js';
-import type { Netns } from '../kernel/netns.js';
-import type { Operation } from '../operation/kinds.js';
-import type { Problem } from '../primitive/host.js';
-import type { Part, State } from '../state/snapshot.js';
-import type { Address } from '../wire/address.js';
-import type { Link } from '../wire/link.js';
+import { boolean, ifindex, integer, interfaceMac, interfaceName, mtu, oneOf, optional, options } from '../../check.js';
+import type { Netns } from '../../kernel/netns.js';
+import type { Operation } from '../../operation/kinds.js';
+import type { Problem } from '../../primitive/host.js';
+import type { Part, State } from '../../state/snapshot.js';
+import type { Address } from '../../wire/address.js';
+import type { Link } from '../../wire/link.js';
 import type { Ability } from './ability.js';
-import type { Mark } from './mark.js';
-import type { Asked } from './options.js';
+import type { Mark } from '../mark.js';
+import type { Asked } from '../options.js';
 
 /** What the guest may send from, where that is checked (antiSpoof). */
 export const guestSource = options({ mac: interfaceMac, addresses: v.array(v.string()) });

@@ -1,17 +1,17 @@
 // For a gateway that stands in for another: which one, and the MAC of the real one, asked for while the pod can still ask.
 import { setTimeout as delay } from 'node:timers/promises';
-import { PlumbError } from '../errors.js';
-import { EchoSocket } from '../kernel/echo.js';
-import type { Netns } from '../kernel/netns.js';
-import { type Substitute, substituteFor } from '../localhost/gateway.js';
-import { occupiedPrefixes } from '../localhost/plan.js';
-import { type State, snapshot } from '../state/snapshot.js';
-import { RT_TABLE_MAIN } from '../wire/constants.js';
-import type { Link } from '../wire/link.js';
-import type { Route } from '../wire/route.js';
-import { addressesOf } from './link.js';
+import { PlumbError } from '../../errors.js';
+import { EchoSocket } from '../../kernel/echo.js';
+import type { Netns } from '../../kernel/netns.js';
+import { type Substitute, substituteFor } from '../../localhost/gateway.js';
+import { occupiedPrefixes } from '../../localhost/plan.js';
+import { type State, snapshot } from '../../state/snapshot.js';
+import { RT_TABLE_MAIN } from '../../wire/constants.js';
+import type { Link } from '../../wire/link.js';
+import type { Route } from '../../wire/route.js';
+import { addressesOf } from '../link.js';
 import { macOf } from './localhost.js';
-import type { Asked } from './options.js';
+import type { Asked } from '../options.js';
 
 export interface NextHop {
   readonly substitute: Substitute;

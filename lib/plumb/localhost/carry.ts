@@ -1,16 +1,16 @@
 // Steps of a plumbing by which its guests reach the pod's localhost, and what is mended of that.
-import { PlumbError } from '../errors.js';
-import type { Netns } from '../kernel/netns.js';
-import type { ChosenBackend } from '../localhost/backend.js';
-import { isSame } from '../localhost/docker.js';
-import type { Operation } from '../operation/kinds.js';
-import { perform } from '../operation/run.js';
-import { type Value, same } from '../state/value.js';
-import { datapathOf, faultsOf } from './datapaths.js';
+import { PlumbError } from '../../errors.js';
+import type { Netns } from '../../kernel/netns.js';
+import type { ChosenBackend } from '../../localhost/backend.js';
+import { isSame } from '../../localhost/docker.js';
+import type { Operation } from '../../operation/kinds.js';
+import { perform } from '../../operation/run.js';
+import { type Value, same } from '../../state/value.js';
+import { datapathOf, faultsOf } from '../datapath/datapaths.js';
 import { type LocalhostChange, backendFor, checkAlone, conflict, dockerNow, localhostFaults, localhostState, lookAt, planLocalhost, realPorts, refuse } from './localhost.js'; // prettier-ignore
-import type { PlumbRecord } from './record.js';
-import { remnants } from './remnants.js';
-import type { Step } from './step.js';
+import type { PlumbRecord } from '../record.js';
+import { remnants } from '../remnants.js';
+import type { Step } from '../step.js';
 
 /** undefined: it is so already. */
 export async function localhostStep(netns: Netns, record: PlumbRecord, change: LocalhostChange): Promise<Step | undefined> {

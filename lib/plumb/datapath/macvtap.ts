@@ -2,17 +2,17 @@
 // would still get broadcasts and multicasts, and answer ARP and neighbour solicitations beside the guest: so eth0 loses its addresses. The
 // macvtap hears all multicasts, or the guest would hear no solicitation. Undone by deletion. Measured on Linux 6.18.
 import type * as v from 'valibot';
-import { oneOf, options } from '../check.js';
-import { localMac } from '../primitive/mac.js';
-import type { Operation } from '../operation/kinds.js';
-import { settingOf } from '../state/link.js';
-import type { State } from '../state/snapshot.js';
-import type { Link } from '../wire/link.js';
+import { oneOf, options } from '../../check.js';
+import { localMac } from '../../primitive/mac.js';
+import type { Operation } from '../../operation/kinds.js';
+import { settingOf } from '../../state/link.js';
+import type { State } from '../../state/snapshot.js';
+import type { Link } from '../../wire/link.js';
 import { type Datapath, type Fault, Faults, type Found, LEAST_IPV6_MTU, type PlanInput, type Planned, addressDeletions, missing, named, seen, setOf, wiringEntries } from './datapath.js'; // prettier-ignore
 import { type GuardPlace, guardFaults, guardOperations, sourceOf } from './guard.js';
 import { inletBy } from './inlet.js';
-import { addressesOf } from './link.js';
-import type { Mark } from './mark.js';
+import { addressesOf } from '../link.js';
+import type { Mark } from '../mark.js';
 
 const submode = oneOf('passthru', 'bridge');
 const schema = options({ mode: oneOf('macvtap'), ...wiringEntries, macvtap: submode });

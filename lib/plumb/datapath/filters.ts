@@ -1,13 +1,13 @@
 // Filters of traffic control that send every frame on: podtap's own, and how they stand to those of others.
-import { PlumbError } from '../errors.js';
-import type { ActionRequest } from '../operation/action.js';
-import type { FilterRequest } from '../operation/filter.js';
-import type { Operation } from '../operation/kinds.js';
-import { deletions, ownCookie, ownName } from '../state/tc.js';
-import type { State } from '../state/snapshot.js';
-import type { MirredOptions } from '../wire/action/mirred.js';
-import type { Filter, Qdisc } from '../wire/tc.js';
-import type { U32Options } from '../wire/filter/u32.js';
+import { PlumbError } from '../../errors.js';
+import type { ActionRequest } from '../../operation/action.js';
+import type { FilterRequest } from '../../operation/filter.js';
+import type { Operation } from '../../operation/kinds.js';
+import { deletions, ownCookie, ownName } from '../../state/tc.js';
+import type { State } from '../../state/snapshot.js';
+import type { MirredOptions } from '../../wire/action/mirred.js';
+import type { Filter, Qdisc } from '../../wire/tc.js';
+import type { U32Options } from '../../wire/filter/u32.js';
 
 /** u32: four bytes of any packet, whatever they are. */
 export const terminal: U32Options = { selector: { flags: ['terminal'], keys: [{ mask: 0, value: 0, offset: 0 }] } };

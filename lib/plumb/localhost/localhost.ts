@@ -1,24 +1,32 @@
 // What the guests of a plumbing reach of the pod's localhost: from what was asked for and what the namespace has, to what is to be done.
 import { inspect } from 'node:util';
-import { PlumbError, UnsupportedError } from '../errors.js';
-import type { GuestNetwork } from '../guest/network.js';
-import { listSockets } from '../kernel/diag.js';
-import type { Netns } from '../kernel/netns.js';
-import type { LocalhostAsked } from '../localhost/asked.js';
-import { type Backend, type ChosenBackend, chooseBackend } from '../localhost/backend.js';
-import type { LocalhostConfig } from '../localhost/config.js';
-import { isSame, resolverPorts } from '../localhost/docker.js';
-import { SYSCTLS, localhostOperations, localhostParts, localhostProblems, occupiedPrefixes } from '../localhost/plan.js';
-import { chooseRanges } from '../localhost/ranges.js';
-import { DNS_PORT, type RealPorts, type Service, aliasesOf, configServices, parseGuestPorts, parseService } from '../localhost/services.js';
-import type { Operation } from '../operation/kinds.js';
-import { type Problem, checkHost } from '../primitive/host.js';
-import { keys } from '../state/resource.js';
-import type { Part, State } from '../state/snapshot.js';
-import { type Value, canonical } from '../state/value.js';
-import { readFor } from '../transaction/member.js';
-import { datapathOf } from './datapaths.js';
-import type { GuestRecord, LocalhostRecord, PlumbRecord } from './record.js';
+import { PlumbError, UnsupportedError } from '../../errors.js';
+import type { GuestNetwork } from '../../guest/network.js';
+import { listSockets } from '../../kernel/diag.js';
+import type { Netns } from '../../kernel/netns.js';
+import type { LocalhostAsked } from '../../localhost/asked.js';
+import { type Backend, type ChosenBackend, chooseBackend } from '../../localhost/backend.js';
+import type { LocalhostConfig } from '../../localhost/config.js';
+import { isSame, resolverPorts } from '../../localhost/docker.js';
+import { SYSCTLS, localhostOperations, localhostParts, localhostProblems, occupiedPrefixes } from '../../localhost/plan.js';
+import { chooseRanges } from '../../localhost/ranges.js';
+import {
+  DNS_PORT,
+  type RealPorts,
+  type Service,
+  aliasesOf,
+  configServices,
+  parseGuestPorts,
+  parseService,
+} from '../../localhost/services.js';
+import type { Operation } from '../../operation/kinds.js';
+import { type Problem, checkHost } from '../../primitive/host.js';
+import { keys } from '../../state/resource.js';
+import type { Part, State } from '../../state/snapshot.js';
+import { type Value, canonical } from '../../state/value.js';
+import { readFor } from '../../transaction/member.js';
+import { datapathOf } from '../datapath/datapaths.js';
+import type { GuestRecord, LocalhostRecord, PlumbRecord } from '../record.js';
 
 /** Before it is known how it is carried, whatever may be: beside what `occupiedPrefixes` and the operations look at. */
 const PARTS: readonly Part[] = ['address', 'route', 'rule', 'neighbor', 'proxy', 'qdisc', 'filter'];

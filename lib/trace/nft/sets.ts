@@ -1,6 +1,6 @@
 // Whether a key is in a set of nftables, and what a map has for it.
-import type { NftElement, NftSet } from '../kernel/nft.js';
-import { typeLengths } from '../wire/nft/numbers.js';
+import type { NftElement, NftSet } from '../../kernel/nft.js';
+import { typeLengths } from '../../wire/nft/numbers.js';
 import { type Datum, type Truth, compare, equal, part } from './datum.js';
 
 export type Found = { readonly element?: NftElement } | { readonly why: string };

@@ -4,18 +4,18 @@
 // what its processes send, whose answers the guest gets. It says nothing of it that would not be true of the guest: MAC and addresses are
 // the same. Measured on Linux 6.18.
 import type * as v from 'valibot';
-import { integer, oneOf, options } from '../check.js';
-import { PlumbError } from '../errors.js';
-import type { Operation } from '../operation/kinds.js';
-import type { Problem } from '../primitive/host.js';
-import type { State } from '../state/snapshot.js';
-import type { Link } from '../wire/link.js';
-import type { Filter } from '../wire/tc.js';
+import { integer, oneOf, options } from '../../check.js';
+import { PlumbError } from '../../errors.js';
+import type { Operation } from '../../operation/kinds.js';
+import type { Problem } from '../../primitive/host.js';
+import type { State } from '../../state/snapshot.js';
+import type { Link } from '../../wire/link.js';
+import type { Filter } from '../../wire/tc.js';
 import { type Datapath, type Fault, Faults, type Found, type PlanInput, type Planned, missing, seen, tapDevice, wiringEntries } from './datapath.js'; // prettier-ignore
 import { choosePriority, hookOf, ownRedirects, redirectFilter, redirectTo, targetOf, withoutFilters } from './filters.js';
 import { type GuardPlace, guardFaults, guardOperations, sourceOf } from './guard.js';
 import { inletBy } from './inlet.js';
-import type { Mark } from './mark.js';
+import type { Mark } from '../mark.js';
 
 const priority = integer(1, 65_535);
 const schema = options({

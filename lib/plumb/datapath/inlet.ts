@@ -1,11 +1,11 @@
 // Frames of our own that take the way of those that come in by the pod's interface: without another namespace's help nothing can be sent
 // to it, but a filter can send on what came in elsewhere as if it had come in there.
-import type { Netns } from '../kernel/netns.js';
-import { Tap, placeIn } from '../kernel/tap.js';
-import { randomNumber } from '../random.js';
-import { checkOperations, perform } from '../operation/run.js';
-import type { Operation } from '../operation/kinds.js';
-import { ownCookie } from '../state/tc.js';
+import type { Netns } from '../../kernel/netns.js';
+import { Tap, placeIn } from '../../kernel/tap.js';
+import { randomNumber } from '../../random.js';
+import { checkOperations, perform } from '../../operation/run.js';
+import type { Operation } from '../../operation/kinds.js';
+import { ownCookie } from '../../state/tc.js';
 import type { AnyWiring, Inlet } from './datapath.js';
 import { terminal } from './filters.js';
 

@@ -1,11 +1,11 @@
 // Which datapath fits a pod's interface and this kernel, where that was left to podtap.
-import { PlumbError } from '../errors.js';
-import type { Scope } from '../kernel/netns.js';
-import { snapshot } from '../state/snapshot.js';
+import { PlumbError } from '../../errors.js';
+import type { Scope } from '../../kernel/netns.js';
+import { snapshot } from '../../state/snapshot.js';
 import { type Ability, can } from './ability.js';
 import { type DatapathMode, datapathOf } from './datapaths.js';
-import { pickLink } from './link.js';
-import type { Asked } from './options.js';
+import { pickLink } from '../link.js';
+import type { Asked } from '../options.js';
 
 export interface Picked {
   readonly mode: DatapathMode;

@@ -1,6 +1,6 @@
 // Matches and targets of iptables-nft(8), as far as they are the usual ones: uapi/linux/netfilter/xt_*.h, nf_nat.h. In the machine's order
 // but for ports and addresses of NAT.
-import { formatIp } from '../wire/text.js';
+import { formatIp } from '../../wire/text.js';
 import { type Datum, type Truth, compare, equal, not } from './datum.js';
 
 export interface XtPacket {

@@ -1,9 +1,9 @@
 // The pod's localhost for the guests of a plumbing that is there.
-import { abortSignal, check, instance, optional, options } from '../check.js';
-import { type LocalhostOptions, localhostAsked, localhostOptions } from '../localhost/asked.js';
+import { abortSignal, check, instance, optional, options } from '../../check.js';
+import { type LocalhostOptions, localhostAsked, localhostOptions } from '../../localhost/asked.js';
 import { localhostStep } from './carry.js';
 import type { ExposedLocalhost } from './localhost.js';
-import { Plumbing, steps } from './plumbing.js';
+import { Plumbing, steps } from '../plumbing.js';
 
 /**
  * Lets the guests of a plumbing reach services on the pod's localhost, and nothing else of 127.0.0.0/8: Docker's resolver ('docker-dns'),

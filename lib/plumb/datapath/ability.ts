@@ -1,11 +1,11 @@
 // What this kernel can, where a datapath has a choice: tried once in a process, in a namespace that is made for it and goes with it.
-import { NetlinkError, PodtapError, UnsupportedError } from '../errors.js';
-import { attachTcx, loadProgram } from '../kernel/bpf.js';
-import { Netns } from '../kernel/netns.js';
-import { checkOperations, perform } from '../operation/run.js';
-import type { Operation } from '../operation/kinds.js';
-import { encodeInstructions } from '../wire/bpf/classic.js';
-import { dropProgram } from '../wire/bpf/guard.js';
+import { NetlinkError, PodtapError, UnsupportedError } from '../../errors.js';
+import { attachTcx, loadProgram } from '../../kernel/bpf.js';
+import { Netns } from '../../kernel/netns.js';
+import { checkOperations, perform } from '../../operation/run.js';
+import type { Operation } from '../../operation/kinds.js';
+import { encodeInstructions } from '../../wire/bpf/classic.js';
+import { dropProgram } from '../../wire/bpf/guard.js';
 import { redirectFilter } from './filters.js';
 
 /** 'matchall', 'clsBpf': the classifiers; 'tcx': programs without a qdisc; 'mirred': filters that redirect; 'bridge', 'macvtap': interfaces of that kind. */
