@@ -77,8 +77,12 @@ export function filterResource(read: Filter): Resource | undefined {
   const { parent, chain = 0, priority, protocol, handle = '' } = filter;
   // Two names of one place: the kernel tells the one that was used last.
   const place = parent === 'ffff:' ? 'ffff:fff2' : parent;
-  // Counters and times change with every packet; an action that is added anew has another index.
-  const actions = filter.actions?.map(({ statistics: _a, references: _r, bindings: _b, times: _t, index: _i, ...action }) => action);
+  // Counters and times change with every packet; an action that is added anew has another index. Of a kind that is not known the times stand
+  // somewhere in its bytes: they are not compared, and it cannot be put back.
+  const actions = filter.actions?.map(({ statistics: _a, references: _r, bindings: _b, times: _t, index: _i, options, ...action }) => ({
+    ...action,
+    ...(options !== undefined && !(options instanceof Uint8Array) && { options }),
+  }));
   const options = withoutCounters(filter.options);
   const value = { ...filter, ...(options !== undefined && { options }), ...(actions !== undefined && { actions }) } as unknown as Value;
   return {
