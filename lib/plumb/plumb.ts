@@ -99,7 +99,13 @@ export async function planPlumbing(scope: Scope, options: PlumbOptions = {}): Pr
     const state = await snapshot(scope, partsFor(asked));
     signal?.throwIfAborted();
     const { operations } = await plan(netnsOf(scope), state, asked);
-    return { operations, toString: () => script(operations, state) };
+    // It is planned once the TAP is there: it is told the TAP's index, and what there is in the namespace then.
+    const { localhost, gateway } = asked;
+    const later = [
+      ...(localhost === undefined ? [] : [`# then: the pod's localhost for the guest: ${localhost.services.join(', ')}`]),
+      ...(gateway === 'substitute' ? ["# then: a gateway in the place of the pod's, if that is outside of its subnet"] : []),
+    ];
+    return { operations, toString: () => [script(operations, state), ...later.map((line) => `${line}\n`)].join('') };
   } catch (error) {
     throw plumbError(error);
   }
