@@ -64,7 +64,14 @@ export function reconcile(images: Images, state: State): Reconciled {
   for (const [prefix, known] of images.additions)
     for (const key of state.resources.keys())
       if (key.startsWith(prefix) && !known.includes(key) && !images.touched.has(key)) wants.set(key, undefined);
+  for (const key of mendedPrograms(images, state)) wants.set(key, undefined);
   return { wants, made, leftBehind };
+}
+
+/** A program of podtap's that somebody took off and a repair has put back has another id: it is known by its name. */
+function mendedPrograms(images: Images, state: State): readonly string[] {
+  const made = [...images.touched].filter(([key, { before }]) => kindOfKey(key) === 'tcx' && before === undefined).map(([key]) => key.slice(0, key.lastIndexOf('/') + 1)); // prettier-ignore
+  return [...state.resources.keys()].filter((key) => !images.touched.has(key) && made.some((prefix) => key.startsWith(prefix)));
 }
 
 /** A table that podtap made goes, whatever has become of it: it bears podtap's name, and would hold up the pod's traffic. What others have done to it is told, and what they have put into it stays. */

@@ -2,7 +2,7 @@
 import { type Netns, createVeth, inspect, planPlumbing, plumb, recover, unplumb } from 'podtap';
 import { ping, runGuest } from 'podtap/lab';
 import t, { type Test } from 'tap';
-import { attachTcx, loadProgram, queryTcx } from '../../lib/kernel/bpf.js';
+import { attachTcx, detachTcx, loadProgram, queryTcx } from '../../lib/kernel/bpf.js';
 import { dump } from '../oracle/dump.js';
 import { fresh, inside, until } from '../support/inside.js';
 import { requires } from '../support/requires.js';
@@ -98,11 +98,13 @@ await t.test('a program of somebody else stays where it is', { skip }, async (t)
 });
 
 await t.test('programs that somebody has taken off are put back', { skip }, async (t) => {
-  const { pod, journal } = await podOf(t);
+  const { pod, journal, index } = await podOf(t);
   const before = await dump(pod);
   const net = await plumb(pod, { journal, mode: 'ebpf' });
   inside(pod, 'tc qdisc add dev tap0 clsact; ip link set tap0 down');
-  t.strictSame((await net.verify()).problems.map(({ code }) => code), ['LINK_DOWN']); // prettier-ignore
+  const hook = { ifindex: index, direction: 'ingress' } as const;
+  for (const { id } of (await queryTcx(pod, hook)).programs) t.equal(await detachTcx(pod, hook, id), true);
+  t.strictSame((await net.verify()).problems.map(({ code }) => code), ['PROGRAM_MISSING', 'LINK_DOWN']); // prettier-ignore
   t.strictSame(await net.repair(), []);
   t.equal((await net.verify({ traffic: true })).ok, true);
   t.strictSame(await net.undo(), { state: 'undone', leftBehind: [] });
