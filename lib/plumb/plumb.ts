@@ -17,7 +17,7 @@ import type { Scope } from '../primitive/scope.js';
 import type { Images } from '../state/images.js';
 import type { Resource } from '../state/resource.js';
 import { devicesOf } from '../state/route.js';
-import { type Part, Reading, type State, snapshot } from '../state/snapshot.js';
+import { type Part, type State, snapshot } from '../state/snapshot.js';
 import { type Journal, openJournal } from '../transaction/journal.js';
 import type { Member } from '../transaction/member.js';
 import { standingOf, undoHeld } from '../transaction/recover.js';
@@ -213,12 +213,7 @@ async function apply(tx: Transaction, settings: Settings, resolv: string | undef
       told = { error }; // thrown once the outcome of what is under way is known
     }
   };
-  const performed = await tx[applies](operations, {
-    signal,
-    state,
-    reading: partsAfter.has('filter') ? undefined : new Reading(partsAfter),
-    meanwhile,
-  });
+  const performed = await tx[applies](operations, { signal, state, after: partsAfter, meanwhile });
   if (told === undefined || 'error' in told) throw told?.error;
   const after = performed.after ?? (await snapshot(tx, partsAfter));
   const wiring = wiringOf(after);

@@ -51,6 +51,11 @@ export class State {
     this.resources = numbered;
   }
 
+  /** And what was read beside. */
+  with(resources: readonly Resource[]): State {
+    return new State([...this.links.values()], [...this.resources.values(), ...resources], this.parts, this.time, this.neighbors);
+  }
+
   /** undefined: it is not there. */
   get(key: string): Value | undefined {
     const link = /^(link|setting)\/(\d+)(?:\/(.*))?$/.exec(key);
@@ -90,29 +95,36 @@ export function monotonic(): number {
   return Number(process.hrtime.bigint() / 1_000_000n);
 }
 
-/** What to ask for some tables, and the state that the answers make. Without filters and programs, which take trips of their own. */
+/** A place of an interface where filters are. */
+export interface FilterPlace {
+  readonly ifindex: number;
+  readonly parent: string;
+}
+
+/** What to ask for some tables, and the state that the answers make. Of filters those in the given places; programs take trips of their own. */
 export class Reading {
   readonly requests: readonly Uint8Array[];
   readonly #wanted: ReadonlySet<Part>;
   readonly #asked: readonly Exclude<Part, Elsewhere>[];
 
-  constructor(wanted: ReadonlySet<Part>) {
+  constructor(wanted: ReadonlySet<Part>, places: readonly FilterPlace[] = []) {
     const all = wanted.has('filter') ? new Set([...wanted, 'qdisc' as const]) : wanted;
     const tables = [...all]
       .filter((part): part is Exclude<Part, Elsewhere> => !elsewhere.has(part))
       .map((part) => ({ part, requests: parts[part].requests() }));
     this.#wanted = wanted;
     this.#asked = tables.flatMap(({ part, requests }) => requests.map(() => part));
-    this.requests = [encodeLinkDump(), ...tables.flatMap(({ requests }) => requests)];
+    this.requests = [encodeLinkDump(), ...tables.flatMap(({ requests }) => requests), ...filterDumps(places)];
   }
 
-  read([links, ...tables]: readonly Answer[], also: readonly Resource[] = []): State {
+  read([links, ...tables]: readonly Answer[]): State {
     const time = monotonic();
     const resources: Resource[] = [];
     const neighbors: Neighbor[] = [];
     tables.forEach((answer, index) => {
-      const part = this.#asked[index]!;
-      if (part === 'neighbor') neighbors.push(...answer.messages.map((message) => decodeNeighbor(answer.from, message)));
+      const part = this.#asked[index];
+      if (part === undefined) decodeAll(answer, decodeHooked, time, resources);
+      else if (part === 'neighbor') neighbors.push(...answer.messages.map((message) => decodeNeighbor(answer.from, message)));
       else decodeAll(answer, parts[part].decode, time, resources);
     });
     for (const neighbor of neighbors) {
@@ -120,9 +132,11 @@ export class Reading {
       if (resource !== undefined) resources.push(resource);
     }
     const found = links!.messages.map((message) => decodeLink(links!.from, message));
-    return new State(found, [...resources, ...also], this.#wanted, time, neighbors);
+    return new State(found, resources, this.#wanted, time, neighbors);
   }
 }
+
+const decodeHooked: Decode = (from, message) => filterResource(decodeFilter(from, message));
 
 function decodeAll({ from, messages }: Answer, decode: Decode, time: number, into: Resource[]): void {
   for (const message of messages) {
@@ -143,9 +157,8 @@ export async function snapshot(
   const state = reading.read(answers);
   const also: Resource[] = [];
   if (wanted.has('filter')) {
-    const requests = filterDumps([...state.resources.values()]);
-    for (const answer of requests.length === 0 ? [] : await dumps(socket, requests))
-      decodeAll(answer, (from, message) => filterResource(decodeFilter(from, message)), state.time, also);
+    const requests = filterDumps(hooksOf([...state.resources.values()]));
+    for (const answer of requests.length === 0 ? [] : await dumps(socket, requests)) decodeAll(answer, decodeHooked, state.time, also);
   }
   if (wanted.has('tcx')) for (const { ifindex } of state.links.values()) also.push(...(await tcxResources(scope, ifindex)));
   if (wanted.has('localhost')) also.push(...(await localhostResources(scope, state)));
@@ -154,17 +167,22 @@ export async function snapshot(
     const value = await readSysctl(scope, key).catch(absent);
     if (value !== undefined) also.push({ kind: 'sysctl', key: keys.sysctl(key), value });
   }
-  return also.length === 0 ? state : reading.read(answers, also);
+  return also.length === 0 ? state : state.with(also);
 }
 
-/** Of the hooks alone: filters of classful qdiscs are not podtap's concern. */
-function filterDumps(resources: readonly Resource[]): Uint8Array[] {
-  return resources.flatMap(({ kind, link, value }) => {
-    const qdisc = value as { kind: string };
-    if (kind !== 'qdisc' || !isHook(qdisc)) return [];
-    const places = qdisc.kind === 'ingress' ? ['ffff:'] : ['ingress', 'egress'];
-    return places.map((parent) => encodeFilterDump(NLM_F_DUMP, link!, parent));
-  });
+/** Filters of classful qdiscs are not podtap's concern. */
+export function hooksOf(resources: readonly Resource[]): readonly FilterPlace[] {
+  return resources.flatMap(({ kind, link, value }) => (kind === 'qdisc' ? hookPlaces(link!, value as { kind: string }) : []));
+}
+
+/** Of an ingress or clsact qdisc. */
+export function hookPlaces(ifindex: number, qdisc: { readonly kind: string }): readonly FilterPlace[] {
+  if (!isHook(qdisc)) return [];
+  return (qdisc.kind === 'ingress' ? ['ffff:'] : ['ingress', 'egress']).map((parent) => ({ ifindex, parent }));
+}
+
+function filterDumps(places: readonly FilterPlace[]): readonly Uint8Array[] {
+  return places.map(({ ifindex, parent }) => encodeFilterDump(NLM_F_DUMP, ifindex, parent));
 }
 
 /** Of an interface that is not there (yet), or that has no IPv6. */

@@ -8,14 +8,16 @@ import { type Performed, type Settings, perform } from '../operation/run.js';
 import { Touching } from '../operation/touching.js';
 import { Images } from '../state/images.js';
 import type { Value } from '../state/value.js';
-import { type Part, type State, snapshot } from '../state/snapshot.js';
+import { type Part, Reading, type State, hookPlaces, hooksOf, snapshot } from '../state/snapshot.js';
 import type { Entry, Journal } from './journal.js';
 import { type Lock, acquire, acquireHere, namespaceLock } from './lock.js';
 import { recordOf, recordToValue } from './record.js';
 
 /** `state`: how the namespace is now, where that is known, with all tables that the operations need. */
-export interface Steps extends Omit<Settings, 'known'> {
+export interface Steps extends Omit<Settings, 'known' | 'reading'> {
   readonly state?: State | undefined;
+  /** Tables that are read back, where that takes no trip of its own. */
+  readonly after?: ReadonlySet<Part> | undefined;
 }
 
 export interface MemberOptions {
@@ -71,7 +73,7 @@ export class Member {
    * too.
    */
   async perform(operations: readonly Operation[], into: readonly Images[], settings: Steps): Promise<Performed> {
-    const { signal, reading, meanwhile } = settings;
+    const { signal, after, meanwhile } = settings;
     const state = settings.state ?? (await this.#read(operations));
     const chosen = choose(operations, state);
     const names = new Map<string, number>();
@@ -85,6 +87,7 @@ export class Member {
     for (const images of [this.images, ...into]) images.add(touching.images);
     await this.write();
     signal?.throwIfAborted();
+    const reading = after === undefined ? undefined : readingOf(after, state, chosen, known);
     return perform(this.netns, chosen, { signal, known, reading, meanwhile });
   }
 
@@ -187,6 +190,22 @@ export function readFor(
   const parts = new Set<Part>(also);
   for (const operation of operations) for (const part of kindOf(operation).parts(operation)) parts.add(part);
   return snapshot(netns, parts, (links) => new Set([...operations.flatMap((operation) => kindOf(operation).sysctls?.(operation, links) ?? []), ...sysctls])); // prettier-ignore
+}
+
+/** In the trip of the operations themselves; undefined where it cannot be known beforehand what is to be asked. */
+function readingOf(
+  parts: ReadonlySet<Part>,
+  state: State,
+  operations: readonly Operation[],
+  known: (link: string) => number | undefined,
+): Reading | undefined {
+  if (parts.has('tcx') || parts.has('localhost') || parts.has('nft')) return undefined;
+  if (!parts.has('filter')) return new Reading(parts);
+  if (!state.parts.has('qdisc')) return undefined;
+  const made = operations.flatMap((operation) =>
+    operation.op === 'qdisc.add' ? hookPlaces(indexOf(operation.link, known), operation.qdisc) : [],
+  );
+  return new Reading(parts, [...hooksOf([...state.resources.values()]), ...made]);
 }
 
 function indexOf(link: string | number, known: (link: string) => number | undefined): number {
