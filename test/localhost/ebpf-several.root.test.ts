@@ -28,5 +28,6 @@ await proof('IPv6 is the first one’s', async (t) => {
   const world = await proofs.ipv6(t, tcx, { guests: 2 });
   const before = (await statistics(world)).foreign.packets;
   t.strictSame(await proofs.outOf(world, 1, [proofs.neighbourSolicitation]), 0, 'nothing of another one’s comes out');
-  t.equal((await statistics(world)).foreign.packets - before, 1n, 'and it was counted');
+  // Its own stack may have said something, too.
+  t.ok((await statistics(world)).foreign.packets - before >= 1n, 'and it was counted');
 });
