@@ -25,9 +25,14 @@ export interface Ranges {
  * clouds, 170 and 172 to 175 Amazon's for containers and their way out.
  */
 export const WELL_KNOWN = new Set([0, 1, 2, 7, 10, 20, 25, 42, 169, 170, 172, 173, 174, 175, 255]);
-const linkLocal = [...Array(256).keys()].filter((third) => !WELL_KNOWN.has(third)).map((third) => `169.254.${third}.0`);
+interface Candidates {
+  readonly count: number;
+  readonly at: (index: number) => string;
+}
+const thirds = [...Array(256).keys()].filter((third) => !WELL_KNOWN.has(third));
+const linkLocal: Candidates = { count: thirds.length, at: (index) => `169.254.${thirds[index]}.0` };
 /** Not those of 127.0.0.0/16 that everybody uses. */
-const loopbacks = [...Array(254).keys()].flatMap((second) => [...Array(128).keys()].map((half) => `127.${second + 1}.${2 * half}.0`));
+const loopbacks: Candidates = { count: 254 * 128, at: (index) => `127.${(index >> 7) + 1}.${2 * (index & 127)}.0` };
 
 /** @throws PodtapError ERR_LOCALHOST_NO_RANGE: everything is taken */
 export function chooseRanges(seed: string, { prefixes, bound = [] }: Occupied): Ranges {
@@ -47,12 +52,12 @@ interface Span {
   readonly last: number;
 }
 
-function choose(candidates: readonly string[], length: number, start: number, taken: readonly Span[], within: string): string {
+function choose({ count, at }: Candidates, length: number, start: number, taken: readonly Span[], within: string): string {
   const whole = spanOf(within)!;
   // What has all of it speaks against none of its parts: the loopback's own route, or the one that hosts have for link-local addresses.
   const relevant = taken.filter(({ first, last }) => first <= whole.last && whole.first <= last && !(first <= whole.first && whole.last <= last)); // prettier-ignore
-  for (let step = 0; step < candidates.length; step++) {
-    const candidate = candidates[(start + step) % candidates.length]!;
+  for (let step = 0; step < count; step++) {
+    const candidate = at((start + step) % count);
     const { first, last } = spanOf(`${candidate}/${length}`)!;
     if (!relevant.some((one) => one.first <= last && first <= one.last)) return candidate;
   }
