@@ -52,8 +52,8 @@ const selectors: readonly (readonly ['both' | 'ipv4' | 'ipv6', Request, Json | u
   ['both', { suppressIfGroup: 7, table: 254 }, { suppress_ifgroup: '7' }],
   ['ipv4', { flow: 0x30004, table: 9 }, { flow_from: '3', flow_to: '4' }],
   ['both', { protocol: 'static', table: 9 }, { protocol: 'static' }],
-  ['both', { dscp: 8, table: 9 }, undefined],
 ];
+const dscp: typeof selectors = [['both', { dscp: 8, table: 9 }, undefined]];
 const masked: typeof selectors = [
   ['both', { dscp: 8, dscpMask: 0x38, table: 9 }, undefined],
   ['ipv6', { flowLabel: 0x12345, flowLabelMask: 0xfffff, table: 9 }, undefined],
@@ -63,6 +63,7 @@ const masked: typeof selectors = [
 
 for (const [which, some, skip] of [
   ['every selector', selectors, false],
+  ['that of DSCP', dscp, requires('rule_dscp')],
   ['selectors with masks', masked, requires('rule_masks')],
 ] as const)
   await t.test(`addRule: ${which}, as ip shows it, read back, deleted`, { skip }, async (t) => {

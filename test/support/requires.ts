@@ -49,9 +49,8 @@ const probes = {
   u32: kernel('tc qdisc add dev v0 ingress; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action mirred egress mirror dev v1'),
 
   // Before them the kernel passes over these attributes without a word.
-  rule_masks: kernel(
-    'printf "6.15\\n%s\\n" "$(uname -r)" | sort -CV || { echo "selectors of rules with masks came with Linux 6.15" >&2; exit 1; }',
-  ),
+  rule_dscp: since('6.12', 'the selector dscp of rules'),
+  rule_masks: since('6.15', 'selectors of rules with masks'),
 
   encap_ip: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap ip id 5 dst 10.1.1.1 dev v0'),
   encap_mpls: kernel('ip link set v0 up; ip route add 10.9.0.0/16 encap mpls 100 dev v0'),
@@ -115,6 +114,11 @@ function bpf(command: string, layout: string, values: string): Probe {
     `if libc.syscall(${numbers}, ${command}, attributes, len(attributes)) < 0: raise SystemExit(os.strerror(ctypes.get_errno()))`,
   ];
   return kernel(`python3 -c "${lines.join('\n')}"`);
+}
+
+/** Where nothing but the version tells. */
+function since(version: string, what: string): Probe {
+  return kernel(`printf "${version}\\n%s\\n" "$(uname -r)" | sort -CV || { echo "${what} came with Linux ${version}" >&2; exit 1; }`);
 }
 
 function linkKind(kind: string): Probe {
