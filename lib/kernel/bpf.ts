@@ -129,6 +129,13 @@ export class BpfMap extends BpfHandle {
   }
 }
 
+/** Of the maps of a program that is to be podtap's. @throws PodtapError EINVAL: it is another one */
+export function ownMap(maps: Readonly<Record<string, BpfMap>>, name: string): BpfMap {
+  const map = maps[name];
+  if (map === undefined) throw new PodtapError(`this program is not podtap's: it has no map '${name}'`, { code: 'EINVAL' });
+  return map;
+}
+
 /** @throws PodtapError EPERM: see bpfFailure; UnsupportedError: the kernel has no eBPF */
 export async function createMap(spec: BpfMapSpec): Promise<BpfMap> {
   return new BpfMap(await call('BPF_MAP_CREATE', () => native().bpfMapCreate(spec), closeDescriptor));

@@ -6,7 +6,7 @@ import type { BpfOptions } from '../wire/filter/bpf.js';
 import type { LocalhostConfig } from '../wire/localhost.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL } from '../wire/message.js';
 import { type Filter, RTM_NEWTFILTER, decodeFilter, decodeQdisc, encodeFilter, encodeFilterDump, encodeQdiscDump } from '../wire/tc.js';
-import { type BpfMap, type BpfProgram, type LoadedObject, attachTcx, loadObject, openProgram, queryTcx } from './bpf.js';
+import { type BpfMap, type BpfProgram, type LoadedObject, attachTcx, loadObject, openProgram, ownMap, queryTcx } from './bpf.js';
 import { dump, request } from './netlink.js';
 import { type Scope, attachment } from './netns.js';
 import { localhost } from './programs/localhost.js';
@@ -119,9 +119,7 @@ export class Localhost implements AsyncDisposable {
   }
 
   #map(name: string): BpfMap {
-    const map = this.#maps[name];
-    if (map === undefined) throw new PodtapError(`this program is not podtap's: it has no map '${name}'`, { code: 'EINVAL' });
-    return map;
+    return ownMap(this.#maps, name);
   }
 }
 

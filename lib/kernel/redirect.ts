@@ -1,5 +1,4 @@
 // The programs of native/bpf/redirect.c: loaded, told what to do, read.
-import { PodtapError } from '../errors.js';
 import {
   type Counter,
   type RedirectDirection,
@@ -15,7 +14,7 @@ import {
 } from '../wire/bpf/redirect.js';
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
 import { RTM_NEWTFILTER, encodeFilter } from '../wire/tc.js';
-import { type BpfMap, type BpfProgram, attachTcx, loadObject, openProgram } from './bpf.js';
+import { type BpfMap, type BpfProgram, attachTcx, loadObject, openProgram, ownMap } from './bpf.js';
 import { request } from './netlink.js';
 import { type Scope, attachment } from './netns.js';
 import { redirect } from './programs/redirect.js';
@@ -123,9 +122,7 @@ export class Redirect implements AsyncDisposable {
   }
 
   #map(name: string): BpfMap {
-    const map = this.#maps[name];
-    if (map === undefined) throw new PodtapError(`this program is not podtap's: it has no map '${name}'`, { code: 'EINVAL' });
-    return map;
+    return ownMap(this.#maps, name);
   }
 }
 

@@ -4,7 +4,7 @@ import { type Guest, runGuest } from 'podtap/lab';
 import type { Test } from 'tap';
 import { fresh, inside, until } from '../support/inside.js';
 import { directory } from '../transaction/files.js';
-import { Agent } from './world.js';
+import { type Agent, agentsOf } from './world.js';
 
 export const NODE = '10.1.0.1';
 export const POD = '10.1.0.2';
@@ -39,13 +39,7 @@ export async function podOn(
   if (off) inside(node, `ip address add ${gateway}/32 dev lo; ip route add ${address} dev vn`);
   if (gateway !== false) inside(pod, off ? `ip route add ${gateway} dev eth0 scope link; ip route add default via ${gateway} dev eth0` : `ip route add default via ${gateway}`); // prettier-ignore
   const journal = directory(t);
-  const agents: Agent[] = [];
-  t.teardown(() => Promise.all(agents.map((agent) => agent.close())));
-  const agentIn = (netns: Netns): Agent => {
-    const agent = new Agent(netns);
-    agents.push(agent);
-    return agent;
-  };
+  const agentIn = agentsOf(t);
   return {
     node,
     pod,

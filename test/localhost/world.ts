@@ -124,6 +124,17 @@ export class Agent {
   }
 }
 
+/** Makes agents that end with the test. */
+export function agentsOf(t: Test): (netns: Netns) => Agent {
+  const agents: Agent[] = [];
+  t.teardown(() => Promise.all(agents.map((agent) => agent.close())));
+  return (netns) => {
+    const agent = new Agent(netns);
+    agents.push(agent);
+    return agent;
+  };
+}
+
 export interface WorldOptions {
   readonly mode?: 'redirect' | 'ebpf' | 'bridge';
   /** How many guests; the first one is the plumbing's. */
@@ -196,13 +207,7 @@ export async function worldOf(t: Test, options: WorldOptions = {}): Promise<Worl
     taps.push(tap);
     return tap;
   };
-  const agents: Agent[] = [];
-  t.teardown(() => Promise.all(agents.map((agent) => agent.close())));
-  const agentIn = (netns: Netns): Agent => {
-    const agent = new Agent(netns);
-    agents.push(agent);
-    return agent;
-  };
+  const agentIn = agentsOf(t);
   const up = (tap: Tap): Promise<boolean> => until(async () => (await getLink(pod, tap.ifindex))?.operstate === 'UP');
   const guests: World['guests'][number][] = [];
   const addGuest = async (tap: Tap, slot: number): Promise<World['guests'][number]> => {
