@@ -1,8 +1,9 @@
 // What the chains of nftables on a hook make of a packet: as nf_tables_core.c and nft_*.c of net/netfilter/ have it.
 import type { NftRule } from '../kernel/nft.js';
-import type { Frame, Packet } from '../wire/frame.js';
+import type { Frame } from '../wire/frame.js';
 import type { Link } from '../wire/link.js';
 import type { NftFamily } from '../wire/nft/numbers.js';
+import { changesOf } from './changes.js';
 import type { Verdict } from './classify.js';
 import type { Beside, Decision, Trail, Undecided } from './hop.js';
 import { Image } from './nft/image.js';
@@ -206,19 +207,4 @@ export type { Evaluation };
 function handle({ chain, handle = 0n, userdata }: NftRule): string {
   const comment = userdata?.[0] === 0 ? new TextDecoder().decode(userdata.subarray(2, 2 + userdata[1]!)).replace(/\0$/, '') : undefined;
   return `rule ${handle} of ${chain}${comment === undefined ? '' : ` ("${comment}")`}`;
-}
-
-/** 'destination 127.0.0.11 port 53 becomes 127.0.0.11 port 40001'. */
-function changesOf(before: Frame, after: Frame): string {
-  if (before === after) return '';
-  const end = (packet: Packet | undefined, which: 'source' | 'destination'): string | undefined =>
-    packet === undefined ? undefined : `${packet[which]}${packet.ports === undefined ? '' : ` port ${packet.ports[which] === 0 ? 'any' : packet.ports[which]}`}`; // prettier-ignore
-  const pairs: readonly (readonly [string, string | undefined, string | undefined])[] = [
-    ['source MAC', before.source, after.source],
-    ['destination MAC', before.destination, after.destination],
-    ['source', end(before.packet, 'source'), end(after.packet, 'source')],
-    ['destination', end(before.packet, 'destination'), end(after.packet, 'destination')],
-    ['TTL', String(before.packet?.ttl), String(after.packet?.ttl)],
-  ];
-  return pairs.filter(([, a, b]) => a !== b).map(([what, a, b]) => `${what} ${a} becomes ${b}`).join(', '); // prettier-ignore
 }

@@ -88,11 +88,11 @@ const schema = options({
 
 /**
  * Follows a packet through namespaces, from kernel state and the kernel's own look-ups, without sending one: where it is seen, with
- * which MACs, addresses and TTL, what decided at each step (routes, neighbours, forwarding entries, filters, podtap's eBPF programs,
- * rules of nftables, with what they rewrite, VXLAN), and where it arrives; or where it is lost, and why. What is done by hand with
+ * which MACs, addresses and TTL, what decided at each step (routes, neighbours, forwarding entries, filters, podtap's eBPF programs with
+ * the entries of their maps, rules of nftables, with what they rewrite, VXLAN), and where it arrives; or where it is lost, and why. What is done by hand with
  * `ip route get`, `ip neigh`, `bridge fdb`, `tc filter show`, `nft list ruleset` and tcpdump in one namespace after the other.
  *
- * What decides and it cannot evaluate (others' eBPF programs, tables of the old iptables, filters other than u32 and matchall, rules that
+ * What decides and it cannot evaluate (others' eBPF programs, those of another version of podtap, tables of the old iptables, filters other than u32 and matchall, rules that
  * depend on counts, chance, users or what is inside the packet) stands in `undecided`, and then `delivered` is never true. Nothing is
  * changed, and nothing is sent.
  *
