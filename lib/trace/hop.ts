@@ -1,4 +1,5 @@
 // What a trace says: where a frame is seen, and what decided that it goes there.
+import type { Connection } from '../kernel/conntrack.js';
 import type { HookProgram } from '../kernel/hooks.js';
 import type { Frame, Packet } from '../wire/frame.js';
 import type { FdbEntry, Neighbor } from '../wire/neighbor.js';
@@ -16,6 +17,8 @@ export type Decision = { readonly text: string } & (
   | { readonly by: 'filter'; readonly filter: Filter }
   /** `entries`: of podtap's programs, what in their maps said so. */
   | { readonly by: 'program'; readonly program: HookProgram; readonly entries?: readonly MapEntry[] }
+  /** Of a connection that is known: how its packets are translated. */
+  | { readonly by: 'connection'; readonly connection: Connection }
   /** `rule`: the one that said so; absent where it was the chain's policy, or its end. */
   | { readonly by: 'chain'; readonly chain: NftChain; readonly rule?: NftRule }
   | { readonly by: 'macvlan' | 'encapsulation' | 'decapsulation' | 'fragmentation' | 'delivery' }

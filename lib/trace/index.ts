@@ -13,4 +13,5 @@ export { type CaptureFilter, arp, etherType, icmp, tcpPort, udpPort } from './fi
 export type { Answer, Decision, Hop, Loss, LossCode, MapEntry, Undecided } from './hop.js';
 export { type PathTrace, type TraceNamespaces, type TraceOptions, tracePath } from './path.js';
 export { tellFrame } from './text.js';
+export type { Connection, ConnectionTuple } from '../wire/conntrack.js';
 export type { ArpPacket, Frame, Packet } from '../wire/frame.js';

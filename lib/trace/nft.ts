@@ -6,6 +6,7 @@ import type { NftFamily } from '../wire/nft/numbers.js';
 import { changesOf } from './changes.js';
 import type { Verdict } from './classify.js';
 import type { Beside, Decision, Trail, Undecided } from './hop.js';
+import { Established } from './nft/established.js';
 import { Image } from './nft/image.js';
 import { Registers } from './nft/registers.js';
 import { type Base, priorityOf } from './nft/ruleset.js';
@@ -37,6 +38,8 @@ export interface Passed {
 
 /** Connection tracking has seen what comes behind it. NF_IP_PRI_CONNTRACK. */
 const CONNTRACK = -200;
+/** NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC. */
+const NAT_PRIORITY = { destination: -100, source: 100 };
 const NAT: Readonly<Record<string, 'source' | 'destination'>> = { prerouting: 'destination', output: 'destination', input: 'source', postrouting: 'source' }; // prettier-ignore
 
 export async function passChains(asked: Asked, frame: Frame, trail: Trail): Promise<Passed> {
@@ -46,18 +49,22 @@ export async function passChains(asked: Asked, frame: Frame, trail: Trail): Prom
   const stack = ['ip', 'ip6', 'inet'].some((family) => families.includes(family as NftFamily)) && asked.device === undefined;
   const manip = stack ? NAT[hook] : undefined;
   const settled = manip !== undefined && on.beside.natted?.[manip] !== undefined;
+  const known = manip === undefined || settled || asked.first ? undefined : new Established(asked, manip);
   let now = frame;
   const copies: Passed['copies'][number][] = [];
   let [mapped, translated, reroute] = [false, false, false];
+  const translate = async (): Promise<void> => {
+    if (known === undefined || known.done) return;
+    on = tracked(on, now);
+    const after = await known.translate(now, on);
+    translated = after.frame !== now;
+    reroute ||= hook === 'output' && translated;
+    [now, on] = [after.frame, after.trail];
+  };
   for (const base of bases) {
     if (stack && priorityOf(base) > CONNTRACK) on = tracked(on, now);
-    if (base.type === 'nat') {
-      if (settled || mapped || manip === undefined || on.beside.untracked === true) continue;
-      if (!asked.first) {
-        on = (base.use ?? 0) === 0 ? on : on.doubt({ namespace: space.name, text: `${nameOf(base, asked)} was asked when the connection began: what became of it stands in the table of connections, which podtap does not read` }); // prettier-ignore
-        continue;
-      }
-    }
+    if (manip !== undefined && priorityOf(base) >= NAT_PRIORITY[manip]) await translate();
+    if (base.type === 'nat' && (!asked.first || settled || mapped || manip === undefined || on.beside.untracked === true)) continue;
     const evaluation = new Evaluation(asked, base, now, on.beside);
     const end = await evaluation.run();
     reroute ||= hook === 'output' && ((base.type === 'nat' && evaluation.translated) || (base.type === 'route' && (evaluation.frame !== now || evaluation.beside.mark !== on.beside.mark))); // prettier-ignore
@@ -68,6 +75,7 @@ export async function passChains(asked: Asked, frame: Frame, trail: Trail): Prom
     on = on.decide(...evaluation.because).doubt(...evaluation.doubts).carry(evaluation.beside); // prettier-ignore
     if (end.go !== 'on') return { verdict: end, frame: now, trail: on, copies, reroute };
   }
+  await translate();
   if (manip !== undefined && !settled) on = on.carry({ ...on.beside, natted: { ...on.beside.natted, [manip]: translated } });
   return { verdict: { go: 'on' }, frame: now, trail: on, copies, reroute };
 }

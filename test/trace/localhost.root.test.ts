@@ -122,7 +122,7 @@ await proof('what a guest and the pod send each other', async (t) => {
       t.match(there.hops.at(-1)!.frame.packet, { source: seen, destination: POD.address, ports: { source: 6000, destination: 9002 } });
       // Before the pod has dialled, the answer answers nothing.
       const answering: Partial<TraceOptions> = { from: 'two', to: seen, protocol, ports: { source: 9002, destination: 6000 } };
-      if (protocol === 'udp') t.match((await trace(answering)).loss, { code: 'FILTERED' });
+      t.match((await trace(answering)).loss, { code: 'FILTERED' });
       await alike(there, () => sidecar.ask(protocol, dialled, 9002, { from, text: 'a', expect: 5 }));
       const hold = `${protocol} ${dialled}`;
       await sidecar.ask(protocol, dialled, 9002, { from: [dialled, 6001], text: 'a', expect: 5, hold });
@@ -192,6 +192,7 @@ await proof('several guests and the world', async (t) => {
   t.match(String(upstream), /connected to 10\.1\.0\.1 port 7001: the packet is the pod's/);
   await alike(upstream, () => sidecar.ask('udp', NODE.address, 7001, { again: 'up', text: 'a', expect: 1 }));
   t.match(await into(9001, 7002), delivered('one'), 'not of the same sender');
+  t.equal((await into(9001, 7002)).hops.at(-1)!.because.at(-1)!.by, 'filter', "the first guest's datapath has it next");
   await sidecar.drop('up');
   await until(async () => (await into(9001)).at?.guest === 'one');
   await sidecar.serve('udp', POD.address, 9100);
