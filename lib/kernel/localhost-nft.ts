@@ -1,7 +1,7 @@
 // The tables of nftables by which guests reach the localhost of their pod: made, made anew while they are in use, read, taken away.
-import { createHash } from 'node:crypto';
 import { NetlinkError, UnsupportedError } from '../errors.js';
 import type { LocalhostConfig } from '../wire/localhost.js';
+import { sha256 } from '../digest.js';
 import type { Link } from '../wire/link.js';
 import { FAMILY, configurationOf, isMemory, isOwn, localhostTable, tableName } from '../wire/nft/localhost.js';
 import { type NftChain, type NftChange, type NftRule, type NftSet, changeNft, listChains, listElements, listNftRules, listSets, listTables, nftGeneration } from './nft.js'; // prettier-ignore
@@ -173,5 +173,5 @@ function digest(value: unknown): string {
     if (key === 'data' && typeof one === 'object' && one !== null && 'packets' in one) return undefined;
     return typeof one === 'bigint' ? String(one) : one instanceof Uint8Array ? Buffer.from(one).toString('hex') : one;
   });
-  return createHash('sha256').update(text).digest('hex').slice(0, 16);
+  return sha256(text).toString('hex').slice(0, 16);
 }
