@@ -267,7 +267,8 @@ export async function loadProgram(
   );
 }
 
-function fromHex(text: string): Uint8Array {
+/** Instructions as scripts/bpf.mjs writes them. */
+export function fromHex(text: string): Uint8Array {
   const digits = text.replace(/\s+/g, '');
   return Uint8Array.from({ length: digits.length / 2 }, (_, index) => parseInt(digits.slice(2 * index, 2 * index + 2), 16));
 }

@@ -2,7 +2,7 @@
 import { NetlinkError, UnsupportedError } from '../errors.js';
 import { native } from '../native.js';
 import { Bytes } from '../wire/bytes.js';
-import { NETLINK_SOCK_DIAG, type SocketInfo, decodeSocket, encodeSocketDump } from '../wire/diag.js';
+import { NETLINK_SOCK_DIAG, type SocketInfo, type SocketQuestion, decodeIsConnected, decodeSocket, encodeSocketDump, encodeSocketGet } from '../wire/diag.js'; // prettier-ignore
 import { errnoCode, errnoMessage } from '../wire/errno.js';
 import { decodeAck } from '../wire/error.js';
 import { NLMSG_DONE, NLMSG_ERROR, eachMessage } from '../wire/message.js';
@@ -10,7 +10,7 @@ import { pass } from './gate.js';
 import { type Scope, attachment } from './netns.js';
 import { system } from './system.js';
 
-export type { SocketInfo };
+export type { SocketInfo, SocketQuestion };
 
 const tables = (['tcp', 'udp'] as const).flatMap((protocol) => (['ipv4', 'ipv6'] as const).map((family) => ({ protocol, family })));
 
@@ -40,6 +40,34 @@ export async function listSockets(scope: Scope): Promise<readonly SocketInfo[]> 
         if (one !== undefined) found.push(one);
       });
     }
+    return found;
+  } finally {
+    native().close(socket);
+  }
+}
+
+/**
+ * What would get a packet that came in: a socket that is connected to its sender, one that takes it from anybody, or none.
+ * @throws UnsupportedError: the kernel has no inet_diag; NetlinkError
+ */
+export async function findSocket(scope: Scope, question: SocketQuestion): Promise<'connected' | 'open' | undefined> {
+  const { protocol } = question;
+  const socket = await system(native().netlinkOpen(attachment(scope).netns, NETLINK_SOCK_DIAG, {}));
+  try {
+    const { replies, errno } = await system(native().netlinkRequest(socket, encodeSocketGet(question)));
+    if (errno !== 0) throw refused(errno, protocol);
+    const from = new Bytes(replies);
+    let found: 'connected' | 'open' | undefined;
+    eachMessage(from, from.u8.length, (message) => {
+      if (message.type === NLMSG_ERROR) {
+        const { errno: said } = decodeAck(from, message);
+        // ENOENT of the question itself is the answer that there is none; that there is no table of them, listSockets tells.
+        if (said !== 0 && errnoCode(said) !== 'ENOENT') throw refused(said, protocol);
+        return;
+      }
+      const connected = decodeIsConnected(from, message, protocol);
+      if (connected !== undefined) found = connected ? 'connected' : 'open';
+    });
     return found;
   } finally {
     native().close(socket);

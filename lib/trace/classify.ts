@@ -1,6 +1,7 @@
 // What sits on an interface and takes frames away before the stack has them: eBPF programs on tcx, filters of tc, chains of nftables.
-import { localhostPrograms } from '../kernel/localhost.js';
-import { openRedirect } from '../kernel/redirect.js';
+import { type LocalhostProgramName, lookIntoLocalhost } from '../kernel/localhost-look.js';
+import { findOwnName } from '../kernel/own-program.js';
+import { type RedirectConfig, openRedirect } from '../kernel/redirect.js';
 import { PodtapError, UnsupportedError } from '../errors.js';
 import type { HookProgram } from '../kernel/hooks.js';
 import { decodeInstructions, runClassic } from '../wire/bpf/classic.js';
@@ -13,21 +14,43 @@ import type { MirredOptions } from '../wire/action/mirred.js';
 import type { Link } from '../wire/link.js';
 import type { Filter } from '../wire/tc.js';
 import type { Decision, LossCode, Trail, Undecided } from './hop.js';
+import { fromGuest } from './localhost/from-guest.js';
+import { fromLink } from './localhost/from-link.js';
+import { fromPod } from './localhost/from-pod.js';
+import { type Ran, Run, Untold } from './localhost/run.js';
 import { type Passed, passChains } from './nft.js';
-import type { Space } from './space.js';
+import type { Place, Space } from './space.js';
 
 export type Verdict =
   | { readonly go: 'on' }
-  | { readonly go: 'redirect'; readonly ifindex: number; readonly direction: 'egress' | 'ingress' }
+  /** `anew`: as if it came over a wire, whoever its MAC is. */
+  | { readonly go: 'redirect'; readonly ifindex: number; readonly direction: 'egress' | 'ingress'; readonly anew?: true }
   | { readonly go: 'lost'; readonly code: LossCode; readonly reason: string; readonly icmp?: string };
+
+/** What only a program does. */
+export type ClassifierVerdict =
+  | Verdict
+  /** To ARP's question. */
+  | { readonly go: 'answer'; readonly mac: string }
+  /** To an echo request: it ends here. */
+  | { readonly go: 'reply' }
+  /** Out by an interface, to the MAC that the host's own look-ups say. */
+  | { readonly go: 'neighbor'; readonly ifindex: number };
+
+export interface Classified extends Omit<Passed, 'verdict'> {
+  readonly verdict: ClassifierVerdict;
+}
 
 const unread = { tcx: 'eBPF programs on tcx', filters: 'filters', chains: 'chains of nftables on interfaces' };
 const ON: Verdict = { go: 'on' };
 
-/** What was said while a frame was looked at. */
+/** What was said while a frame was looked at, and what it has become. */
 interface Log {
   readonly because: Decision[];
   readonly doubts: Undecided[];
+  readonly copies: Passed['copies'][number][];
+  readonly first: boolean;
+  frame: Frame;
 }
 
 /** In the order of the kernel: programs on tcx, filters, chains; what goes out, chains first (__dev_queue_xmit()). */
@@ -38,7 +61,7 @@ export async function classify(
   frame: Frame,
   trail: Trail,
   first: boolean,
-): Promise<Passed> {
+): Promise<Classified> {
   // prettier-ignore
   const hooks = await space.hooks(link);
   const where = `${link.name} in ${space.name}`;
@@ -49,36 +72,79 @@ export async function classify(
   const chained =
     direction === 'egress' ? await passChains(asked, frame, on) : { verdict: ON, frame, trail: on, copies: [], reroute: false };
   if (chained.verdict.go !== 'on') return chained;
-  const log: Log = { because: [], doubts: [] };
-  let verdict: Verdict | undefined;
-  for (const program of hooks.tcx[direction]) verdict ??= await runProgram(space, program, chained.frame, where, log);
-  verdict ??= await runFilters(space, hooks.filters[direction], chained.frame, where, log);
+  const log: Log = { because: [], doubts: [], copies: [...chained.copies], first, frame: chained.frame };
+  let verdict: ClassifierVerdict | undefined;
+  for (const program of hooks.tcx[direction]) verdict ??= await runProgram({ space, link }, program, log);
+  verdict ??= await runFilters({ space, link }, hooks.filters[direction], log);
   on = chained.trail.decide(...log.because).doubt(...log.doubts);
-  if (direction === 'egress' || (verdict !== undefined && verdict.go !== 'on')) return { ...chained, verdict: verdict ?? ON, trail: on };
-  return passChains(asked, frame, on);
+  const { frame: now, copies } = log;
+  if (direction === 'egress' || (verdict !== undefined && verdict.go !== 'on')) return { ...chained, frame: now, copies, verdict: verdict ?? ON, trail: on }; // prettier-ignore
+  const passed = await passChains(asked, now, on);
+  return { ...passed, copies: [...copies, ...passed.copies] };
 }
 
 // ------------------------------------------------------------------ eBPF
 
 /** undefined: the frame goes on. Only podtap's own programs can be asked what they do. */
-async function runProgram(
-  space: Space,
-  program: HookProgram,
-  frame: Frame,
-  where: string,
-  { because, doubts }: Log,
-): Promise<Verdict | undefined> {
-  // prettier-ignore
-  const name = program.name ?? `program ${program.id}`;
-  if (Object.values<string>(localhostPrograms).includes(name)) {
-    doubts.push({ namespace: space.name, text: `here podtap's eBPF program ${name} on ${where} takes what is for the pod's localhost, or another guest's, which the trace does not evaluate` }); // prettier-ignore
-    return undefined;
-  }
-  const config = await configOf(program);
+async function runProgram(place: Place, program: HookProgram, log: Log): Promise<ClassifierVerdict | undefined> {
+  const { space, link } = place;
+  const own = await readable(findOwnName(program.id));
+  if (own !== undefined && own in localhostRuns) return runLocalhost(place, { ...program, name: own }, own as LocalhostProgramName, log);
+  const config = own === undefined ? undefined : await configOf(program.id, own);
   if (config === undefined) {
-    doubts.push({ namespace: space.name, text: `here the eBPF program ${name} on ${where} decides, which podtap does not evaluate` });
+    log.doubts.push({ namespace: space.name, text: `here the eBPF program ${program.name ?? program.id} on ${link.name} in ${space.name} decides, which podtap does not evaluate` }); // prettier-ignore
     return undefined;
   }
+  return runRedirect(place, program, config, log);
+}
+
+/** What nobody may read, or what is gone meanwhile, is undefined. */
+async function readable<T>(work: Promise<T>): Promise<T | undefined> {
+  return work.catch((error: unknown) => {
+    if (error instanceof PodtapError || error instanceof UnsupportedError) return undefined;
+    throw error;
+  });
+}
+
+const localhostRuns: Readonly<Record<LocalhostProgramName, (run: Run) => Promise<Ran>>> = {
+  podtap_lh_tap: fromGuest,
+  podtap_lh_link: fromLink,
+  podtap_lh_lo: fromPod,
+};
+
+async function runLocalhost(
+  place: Place,
+  program: HookProgram,
+  name: LocalhostProgramName,
+  log: Log,
+): Promise<ClassifierVerdict | undefined> {
+  const undecided = (what: string): void => void log.doubts.push({ namespace: place.space.name, text: `here podtap's eBPF program ${name} on ${place.link.name} in ${place.space.name} decides, by ${what}` }); // prettier-ignore
+  await using look = await readable(lookIntoLocalhost(program.id));
+  if (look === undefined) return void undecided('maps that could not be read');
+  const config = await look.config();
+  // It was loaded, and not told anything yet.
+  if (config.link === 0) return undefined;
+  const run = new Run(place, program, look, config, log.frame, log.first);
+  try {
+    const verdict = await localhostRuns[name](run);
+    if (verdict?.go !== 'lost') log.because.push(...run.decisions());
+    log.copies.push(...run.copies);
+    log.frame = run.frame;
+    return verdict;
+  } catch (error) {
+    if (!(error instanceof Untold)) throw error;
+    return void undecided(error.message);
+  }
+}
+
+async function runRedirect(
+  { space, link: on }: Place,
+  program: HookProgram,
+  config: RedirectConfig,
+  { because, frame }: Log,
+): Promise<Verdict | undefined> {
+  const name = program.name ?? `program ${program.id}`;
+  const where = `${on.name} in ${space.name}`;
   const say = (text: string): void => void because.push({ by: 'program', program, text: `eBPF program ${name} on ${where}: ${text}` });
   if (program.name === 'podtap_to_guest') {
     const tap = await space.link(config.tap);
@@ -100,28 +166,25 @@ async function runProgram(
   return { go: 'redirect', ifindex: config.link, direction: 'egress' };
 }
 
-async function configOf(
-  program: HookProgram,
-): Promise<Awaited<ReturnType<NonNullable<Awaited<ReturnType<typeof openRedirect>>>['configuration']>> | undefined> {
-  if (program.name === undefined) return undefined;
-  try {
-    await using opened = await openRedirect(program.id);
-    return program.name === 'podtap_to_guest' ? await opened?.targets() : await opened?.configuration();
-  } catch (error) {
-    if (error instanceof PodtapError || error instanceof UnsupportedError) return undefined;
-    throw error;
-  }
+async function configOf(id: number, name: string): Promise<RedirectConfig | undefined> {
+  return readable(
+    (async () => {
+      await using opened = await openRedirect(id);
+      return name === 'podtap_to_guest' ? await opened?.targets() : await opened?.configuration();
+    })(),
+  );
 }
 
 // ------------------------------------------------------------------ tc
 
 const protocols: Readonly<Record<string, number>> = { ip: ETH_P_IP, ipv6: ETH_P_IPV6, arp: ETH_P_ARP };
 
-async function runFilters(space: Space, filters: readonly Filter[], frame: Frame, where: string, log: Log): Promise<Verdict | undefined> {
-  // prettier-ignore
+async function runFilters(place: Place, filters: readonly Filter[], log: Log): Promise<ClassifierVerdict | undefined> {
+  const { space, link } = place;
   for (const filter of filters) {
+    const { frame } = log;
     if (filter.protocol !== 'all' && (protocols[filter.protocol] ?? Number(filter.protocol)) !== frame.type) continue;
-    const name = `filter ${filter.kind} (prio ${filter.priority}) on ${where}`;
+    const name = `filter ${filter.kind} (prio ${filter.priority}) on ${link.name} in ${space.name}`;
     if (filter.kind === 'bpf' && (filter.options as BpfOptions).directAction === true) {
       const { id, name: program, operations } = filter.options as BpfOptions;
       if (operations !== undefined) {
@@ -132,7 +195,7 @@ async function runFilters(space: Space, filters: readonly Filter[], frame: Frame
         continue;
       }
       // The kernel gives the name of the program's file and section, podtap's own is its function's.
-      const verdict = id === undefined ? undefined : await runProgram(space, { id, name: program?.replace(/^.*[/:]/, '') ?? '' }, frame, where, log); // prettier-ignore
+      const verdict = id === undefined ? undefined : await runProgram(place, { id, name: program?.replace(/^.*[/:]/, '') ?? '' }, log); // prettier-ignore
       if (verdict !== undefined) return verdict;
       continue;
     }

@@ -1,4 +1,5 @@
 // What a trace says: where a frame is seen, and what decided that it goes there.
+import type { Connection } from '../kernel/conntrack.js';
 import type { HookProgram } from '../kernel/hooks.js';
 import type { Frame, Packet } from '../wire/frame.js';
 import type { FdbEntry, Neighbor } from '../wire/neighbor.js';
@@ -14,11 +15,21 @@ export type Decision = { readonly text: string } & (
   /** Without an entry: the frame is flooded. */
   | { readonly by: 'fdb'; readonly bridge: string; readonly entry?: FdbEntry }
   | { readonly by: 'filter'; readonly filter: Filter }
-  | { readonly by: 'program'; readonly program: HookProgram }
+  /** `entries`: of podtap's programs, what in their maps said so. */
+  | { readonly by: 'program'; readonly program: HookProgram; readonly entries?: readonly MapEntry[] }
+  /** Of a connection that is known: how its packets are translated. */
+  | { readonly by: 'connection'; readonly connection: Connection }
   /** `rule`: the one that said so; absent where it was the chain's policy, or its end. */
   | { readonly by: 'chain'; readonly chain: NftChain; readonly rule?: NftRule }
   | { readonly by: 'macvlan' | 'encapsulation' | 'decapsulation' | 'fragmentation' | 'delivery' }
 );
+
+/** An entry of a map that one of podtap's eBPF programs stands on, in words: services, '169.254.77.1 port 53/udp', '127.0.0.11 port 40053'. */
+export interface MapEntry {
+  readonly map: string;
+  readonly key: string;
+  readonly value: string;
+}
 
 /** Who answers for an address. */
 export interface Answer {
@@ -26,7 +37,8 @@ export interface Answer {
   /** The interface that answers, or the guest's TAP. */
   readonly device: string;
   readonly mac: string;
-  readonly by: 'address' | 'proxy_arp' | 'proxy entry' | 'guest';
+  /** 'program': podtap's own, on the interface. */
+  readonly by: 'address' | 'proxy_arp' | 'proxy entry' | 'guest' | 'program';
 }
 
 /** A frame on a device, as a capture sees it there: going out by it, or coming in. */

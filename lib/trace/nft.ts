@@ -1,10 +1,12 @@
 // What the chains of nftables on a hook make of a packet: as nf_tables_core.c and nft_*.c of net/netfilter/ have it.
 import type { NftRule } from '../kernel/nft.js';
-import type { Frame, Packet } from '../wire/frame.js';
+import type { Frame } from '../wire/frame.js';
 import type { Link } from '../wire/link.js';
 import type { NftFamily } from '../wire/nft/numbers.js';
+import { changesOf } from './changes.js';
 import type { Verdict } from './classify.js';
 import type { Beside, Decision, Trail, Undecided } from './hop.js';
+import { Established } from './nft/established.js';
 import { Image } from './nft/image.js';
 import { Registers } from './nft/registers.js';
 import { type Base, priorityOf } from './nft/ruleset.js';
@@ -36,6 +38,8 @@ export interface Passed {
 
 /** Connection tracking has seen what comes behind it. NF_IP_PRI_CONNTRACK. */
 const CONNTRACK = -200;
+/** NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC. */
+const NAT_PRIORITY = { destination: -100, source: 100 };
 const NAT: Readonly<Record<string, 'source' | 'destination'>> = { prerouting: 'destination', output: 'destination', input: 'source', postrouting: 'source' }; // prettier-ignore
 
 export async function passChains(asked: Asked, frame: Frame, trail: Trail): Promise<Passed> {
@@ -45,18 +49,22 @@ export async function passChains(asked: Asked, frame: Frame, trail: Trail): Prom
   const stack = ['ip', 'ip6', 'inet'].some((family) => families.includes(family as NftFamily)) && asked.device === undefined;
   const manip = stack ? NAT[hook] : undefined;
   const settled = manip !== undefined && on.beside.natted?.[manip] !== undefined;
+  const known = manip === undefined || settled || asked.first ? undefined : new Established(asked, manip);
   let now = frame;
   const copies: Passed['copies'][number][] = [];
   let [mapped, translated, reroute] = [false, false, false];
+  const translate = async (): Promise<void> => {
+    if (known === undefined || known.done) return;
+    on = tracked(on, now);
+    const after = await known.translate(now, on);
+    translated = after.frame !== now;
+    reroute ||= hook === 'output' && translated;
+    [now, on] = [after.frame, after.trail];
+  };
   for (const base of bases) {
     if (stack && priorityOf(base) > CONNTRACK) on = tracked(on, now);
-    if (base.type === 'nat') {
-      if (settled || mapped || manip === undefined || on.beside.untracked === true) continue;
-      if (!asked.first) {
-        on = (base.use ?? 0) === 0 ? on : on.doubt({ namespace: space.name, text: `${nameOf(base, asked)} was asked when the connection began: what became of it stands in the table of connections, which podtap does not read` }); // prettier-ignore
-        continue;
-      }
-    }
+    if (manip !== undefined && priorityOf(base) >= NAT_PRIORITY[manip]) await translate();
+    if (base.type === 'nat' && (!asked.first || settled || mapped || manip === undefined || on.beside.untracked === true)) continue;
     const evaluation = new Evaluation(asked, base, now, on.beside);
     const end = await evaluation.run();
     reroute ||= hook === 'output' && ((base.type === 'nat' && evaluation.translated) || (base.type === 'route' && (evaluation.frame !== now || evaluation.beside.mark !== on.beside.mark))); // prettier-ignore
@@ -67,6 +75,7 @@ export async function passChains(asked: Asked, frame: Frame, trail: Trail): Prom
     on = on.decide(...evaluation.because).doubt(...evaluation.doubts).carry(evaluation.beside); // prettier-ignore
     if (end.go !== 'on') return { verdict: end, frame: now, trail: on, copies, reroute };
   }
+  await translate();
   if (manip !== undefined && !settled) on = on.carry({ ...on.beside, natted: { ...on.beside.natted, [manip]: translated } });
   return { verdict: { go: 'on' }, frame: now, trail: on, copies, reroute };
 }
@@ -206,19 +215,4 @@ export type { Evaluation };
 function handle({ chain, handle = 0n, userdata }: NftRule): string {
   const comment = userdata?.[0] === 0 ? new TextDecoder().decode(userdata.subarray(2, 2 + userdata[1]!)).replace(/\0$/, '') : undefined;
   return `rule ${handle} of ${chain}${comment === undefined ? '' : ` ("${comment}")`}`;
-}
-
-/** 'destination 127.0.0.11 port 53 becomes 127.0.0.11 port 40001'. */
-function changesOf(before: Frame, after: Frame): string {
-  if (before === after) return '';
-  const end = (packet: Packet | undefined, which: 'source' | 'destination'): string | undefined =>
-    packet === undefined ? undefined : `${packet[which]}${packet.ports === undefined ? '' : ` port ${packet.ports[which] === 0 ? 'any' : packet.ports[which]}`}`; // prettier-ignore
-  const pairs: readonly (readonly [string, string | undefined, string | undefined])[] = [
-    ['source MAC', before.source, after.source],
-    ['destination MAC', before.destination, after.destination],
-    ['source', end(before.packet, 'source'), end(after.packet, 'source')],
-    ['destination', end(before.packet, 'destination'), end(after.packet, 'destination')],
-    ['TTL', String(before.packet?.ttl), String(after.packet?.ttl)],
-  ];
-  return pairs.filter(([, a, b]) => a !== b).map(([what, a, b]) => `${what} ${a} becomes ${b}`).join(', '); // prettier-ignore
 }

@@ -32,7 +32,10 @@ export interface TraceOptions {
   readonly source?: string;
   /** The mark of the packet (SO_MARK): it stays within its namespace, unless a rule changes it. */
   readonly mark?: number;
-  /** As rules that ask for the state of its connection see it. Default 'new': the first packet. What NAT made of an 'established' one is not known. */
+  /**
+   * As rules that ask for the state of its connection see it. Default 'new': the first packet. An 'established' one is translated as the
+   * kernel's table of connections has it, for which both ports must be given.
+   */
   readonly connection?: 'new' | 'established';
   /** TTL or hop limit. Default: the sender's (64, mostly). */
   readonly ttl?: number;
@@ -88,13 +91,14 @@ const schema = options({
 
 /**
  * Follows a packet through namespaces, from kernel state and the kernel's own look-ups, without sending one: where it is seen, with
- * which MACs, addresses and TTL, what decided at each step (routes, neighbours, forwarding entries, filters, podtap's eBPF programs,
- * rules of nftables, with what they rewrite, VXLAN), and where it arrives; or where it is lost, and why. What is done by hand with
- * `ip route get`, `ip neigh`, `bridge fdb`, `tc filter show`, `nft list ruleset` and tcpdump in one namespace after the other.
+ * which MACs, addresses and TTL, what decided at each step (routes, neighbours, forwarding entries, filters, podtap's eBPF programs with
+ * the entries of their maps, rules of nftables, with what they rewrite, the table of connections, VXLAN), and where it arrives; or where
+ * it is lost, and why. What is done by hand with `ip route get`, `ip neigh`, `bridge fdb`, `tc filter show`, `nft list ruleset`,
+ * `bpftool map lookup`, `conntrack -G`, `ss` and tcpdump in one namespace after the other.
  *
- * What decides and it cannot evaluate (others' eBPF programs, tables of the old iptables, filters other than u32 and matchall, rules that
- * depend on counts, chance, users or what is inside the packet) stands in `undecided`, and then `delivered` is never true. Nothing is
- * changed, and nothing is sent.
+ * What decides and it cannot evaluate (others' eBPF programs, those of another version of podtap, tables of the old iptables, filters
+ * other than u32 and matchall, rules that depend on counts, chance, users or what is inside the packet) stands in `undecided`, and then
+ * `delivered` is never true. Nothing is changed, and nothing is sent.
  *
  * @throws TypeError ERR_INVALID_ARG_VALUE: there is no such namespace or guest; NetlinkError; PodtapError
  * @example console.log(String(await tracePath({ namespaces: { pod, node }, from: 'pod', to: '10.244.3.3' })))

@@ -1,6 +1,7 @@
 // The namespaces of a trace, each with its tables, read once; and where the wires between them lead.
 import { type LinkHooks, readHooks } from '../kernel/hooks.js';
 import { listLegacyTables } from '../kernel/legacy-tables.js';
+import { type Connection, type ConnectionTuple, findConnection } from '../kernel/conntrack.js';
 import type { Netns } from '../kernel/netns.js';
 import { namespaceNumbers } from '../kernel/nsid.js';
 import type { GuestNetwork } from '../guest/network.js';
@@ -32,6 +33,7 @@ export class Space {
   #fdb: Promise<readonly FdbEntry[]> | undefined;
   #rules: Promise<readonly Rule[]> | undefined;
   readonly #legacy: Promise<readonly string[] | undefined>[] = [];
+  readonly #connections = new Map<string, Promise<Connection | undefined>>();
   readonly ruleset: Ruleset;
   readonly #hooks = new Map<number, Promise<LinkHooks>>();
   readonly #sysctls = new Map<string, Promise<number>>();
@@ -83,6 +85,14 @@ export class Space {
   /** Of iptables as it was before nftables: those that somebody asked for. undefined: that may not be read. */
   legacyTables(ipv6: boolean): Promise<readonly string[] | undefined> {
     return (this.#legacy[ipv6 ? 1 : 0] ??= listLegacyTables(this.netns, ipv6));
+  }
+
+  /** @throws UnsupportedError, NetlinkError: it is not told */
+  connection(tuple: ConnectionTuple): Promise<Connection | undefined> {
+    const key = JSON.stringify([tuple.protocol, tuple.source, tuple.destination, tuple.ports.source, tuple.ports.destination]);
+    const known = this.#connections.get(key) ?? findConnection(this.netns, tuple);
+    this.#connections.set(key, known);
+    return known;
   }
 
   hooks({ ifindex }: Link): Promise<LinkHooks> {

@@ -18,7 +18,8 @@ import type { Guest, Place, Space, World } from './space.js';
 export type Outcome = { readonly trail: Trail } & (
   | { readonly end: 'delivered'; readonly namespace: string; readonly device: string; readonly guest?: string }
   | { readonly end: 'lost'; readonly loss: Loss }
-  | { readonly end: 'heard'; readonly place: Place; readonly guest?: Guest }
+  /** `answer`: already given, by a program. */
+  | { readonly end: 'heard'; readonly place: Place; readonly guest?: Guest; readonly answer?: Answer }
 );
 
 const MOST_HOPS = 128;
@@ -104,19 +105,37 @@ export class Walker {
       outcomes.push(...(await this.redirect(space, { ifindex, direction: 'egress' }, frame, passed.trail)));
     if (verdict.go === 'lost') return [...outcomes, lost(passed.trail, verdict.code, place, verdict.reason, verdict.icmp)];
     if (verdict.go === 'redirect') return [...outcomes, ...(await this.redirect(space, verdict, passed.frame, passed.trail))];
+    if (verdict.go === 'answer') return [...outcomes, { end: 'heard', place, trail: passed.trail, answer: { namespace: space.name, device: link.name, mac: verdict.mac, by: 'program' } }]; // prettier-ignore
+    if (verdict.go === 'reply') return [...outcomes, { end: 'delivered', namespace: space.name, device: link.name, trail: passed.trail }];
+    if (verdict.go === 'neighbor') return [...outcomes, ...(await this.toNeighbor(space, verdict.ifindex, passed.frame, passed.trail))];
     return [...outcomes, ...(await on(passed.frame, passed.trail))];
   }
 
   private async redirect(
     space: Space,
-    to: { ifindex: number; direction: 'egress' | 'ingress' },
+    to: { ifindex: number; direction: 'egress' | 'ingress'; anew?: true },
     frame: Frame,
     trail: Trail,
   ): Promise<readonly Outcome[]> {
     // prettier-ignore
     const link = await space.link(to.ifindex);
     if (link === undefined) return [lost(trail, 'REDIRECT_GONE', { space }, `it is redirected to interface ${to.ifindex} in ${space.name}, which is gone`)]; // prettier-ignore
-    return to.direction === 'egress' ? this.transmit({ space, link }, frame, trail) : this.receive({ space, link }, frame, trail);
+    if (to.direction === 'egress') return this.transmit({ space, link }, frame, trail);
+    // dev_forward_skb() leaves it its mark alone.
+    return this.receive({ space, link }, frame, to.anew === true ? trail.carry(scrubbed(trail.beside, space, space)) : trail);
+  }
+
+  /** bpf_redirect_neigh(): as the host itself would send it by an interface, with neither chains of IP nor a TTL that goes down. */
+  private async toNeighbor(space: Space, ifindex: number, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
+    const link = await space.link(ifindex);
+    if (link === undefined) return [lost(trail, 'REDIRECT_GONE', { space }, `it is redirected to interface ${ifindex} in ${space.name}, which is gone`)]; // prettier-ignore
+    const place = { space, link };
+    const packet = frame.packet!;
+    const { mark } = trail.beside;
+    const way = await lookUp(space, { packet, oif: ifindex, ...(mark !== undefined && { mark }) });
+    if (!('route' in way)) return [lost(trail, way.code, place, way.reason)];
+    const found = await this.neighbor(place, way.route.via ?? packet.destination, packet.source, trail.decide(way.decision));
+    return 'end' in found ? [found] : this.transmit(place, { ...frame, source: link.mac, destination: found.mac }, found.trail);
   }
 
   private async overWire(place: Place, frame: Frame, trail: Trail): Promise<readonly Outcome[]> {
@@ -548,7 +567,7 @@ export class Walker {
     const silent: string[] = [];
     for (const outcome of outcomes) {
       if (outcome.end !== 'heard') continue;
-      const answer = await this.answer(outcome, address, source);
+      const answer = outcome.answer ?? (await this.answer(outcome, address, source));
       if (answer !== undefined) answers.push(answer);
       else silent.push(`${outcome.place.link.name} in ${outcome.place.space.name}`);
     }
@@ -556,9 +575,11 @@ export class Walker {
     const asked = address.includes(':') ? 'neighbour discovery' : 'ARP';
     if (answer === undefined) {
       const whom = silent.length === 0 ? 'nobody hears the question' : `of those who hear the question (${silent.join(', ')}) nobody has the address, or answers for it`; // prettier-ignore
-      return lost(trail, 'NO_NEIGHBOR', place, `${why}, and asked by ${asked}, ${whom}`, 'destination host unreachable');
+      // What decides of the question decides whether there is an answer.
+      const asking = trail.doubt(...outcomes.flatMap((one) => one.trail.undecided));
+      return lost(asking, 'NO_NEIGHBOR', place, `${why}, and asked by ${asked}, ${whom}`, 'destination host unreachable');
     }
-    const how = { address: `${answer.device} in ${answer.namespace}, which has it,`, guest: `the guest behind ${answer.device} in ${answer.namespace}`, proxy_arp: `${answer.device} in ${answer.namespace}, by ${address.includes(':') ? 'proxy_ndp' : 'proxy ARP'},`, 'proxy entry': `${answer.device} in ${answer.namespace}, by a proxy entry,` }[answer.by]; // prettier-ignore
+    const how = { program: `podtap's eBPF program on ${answer.device} in ${answer.namespace}`, address: `${answer.device} in ${answer.namespace}, which has it,`, guest: `the guest behind ${answer.device} in ${answer.namespace}`, proxy_arp: `${answer.device} in ${answer.namespace}, by ${address.includes(':') ? 'proxy_ndp' : 'proxy ARP'},`, 'proxy entry': `${answer.device} in ${answer.namespace}, by a proxy entry,` }[answer.by]; // prettier-ignore
     const text = `${why}; asked by ${asked}, ${how} answers: it is at ${answer.mac}`;
     const others = answers.filter((one) => one.mac !== answer.mac);
     const on = trail.decide({ by: 'neighbor', address, mac: answer.mac, answer, text });

@@ -1,6 +1,7 @@
 // What each nlmsg_type of NETLINK_ROUTE is called, and what stands in it (uapi/linux/rtnetlink.h). For errors and the debug print:
 // who decodes a reply knows what it asked for.
 import { addressFamily } from './address.js';
+import { connectionFamily } from './conntrack.js';
 import { AF_BRIDGE } from './constants.js';
 import { bridgePortFamily, linkFamily, linkRequestFamily } from './link.js';
 import { type AnyFamily, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, NLM_F_REQUEST } from './message.js';
@@ -89,8 +90,10 @@ export const messageKinds: Readonly<Record<number, MessageKind>> = {
   106: { name: 'RTM_GETNEXTHOP' },
   108: { name: 'RTM_NEWLINKPROP', ...link },
   109: { name: 'RTM_DELLINKPROP', ...link },
-  // NETLINK_NETFILTER: the number of the subsystem, nf_tables, in the upper byte. The two that begin and end a batch have numbers of
+  // NETLINK_NETFILTER: the number of the subsystem, ctnetlink or nf_tables, in the upper byte. The two that begin and end a batch have numbers of
   // rtnetlink's (16, 17).
+  0x0100: { name: 'IPCTNL_MSG_CT_NEW', family: connectionFamily },
+  0x0101: { name: 'IPCTNL_MSG_CT_GET', family: connectionFamily },
   ...nftables({ TABLE: tableFamily, CHAIN: chainFamily, RULE: nftRuleFamily, SET: setFamily, SETELEM: elementsFamily }),
   0x0a0f: { name: 'NFT_MSG_NEWGEN', family: generationFamily },
   0x0a10: { name: 'NFT_MSG_GETGEN', family: generationFamily },

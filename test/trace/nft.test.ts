@@ -16,6 +16,7 @@ import {
 import t, { type Test } from 'tap';
 import { POD_MAC, Stack, createSlash16, settled } from '../../examples/labs.js';
 import { encodeFrame } from '../../lib/wire/frame.js';
+import { agentsOf } from '../localhost/world.js';
 import { fresh, inside } from '../support/inside.js';
 import { requires } from '../support/requires.js';
 
@@ -349,7 +350,56 @@ await t.test('what cannot be told is said, and never passes in silence', { skip 
     `${table('ct state established accept; drop')}\ntable ip n { chain p { type nat hook postrouting priority 100; masquerade } }`,
   );
   t.equal((await trace()).loss?.code, 'FILTERED');
-  t.match(await trace({ connection: 'established' }), { delivered: false, at: { namespace: 'server' }, undecided: [{ text: /was asked when the connection began/ }] }); // prettier-ignore
+  t.match(await trace({ connection: 'established', ports: { source: 20_000, destination: 53 } }), { delivered: false, at: { namespace: 'server' }, undecided: [{ text: /chains were asked when the connection began: the table of connections has none of UDP/ }] }); // prettier-ignore
+  t.match(await trace({ connection: 'established', ports: { destination: 53 } }), { undecided: [{ text: /without both ports it is not known/ }] }); // prettier-ignore
+});
+
+await t.test('NAT of a connection that goes on is what the table of connections says', { skip }, async (t) => {
+  const { client, node, server } = await routed(t);
+  const namespaces = { client, node, server };
+  const agentIn = agentsOf(t);
+  const [asking, answering] = [agentIn(client), agentIn(server)];
+  rules(
+    node,
+    `table ip n { chain d { type nat hook prerouting priority -100; meta l4proto { tcp, udp } th dport 53 dnat to 10.0.2.3:5353 }
+    chain s { type nat hook postrouting priority 100; oifname "eth1" meta l4proto { tcp, udp } masquerade to :30000-40000 random } }
+    table ip f { chain f { type filter hook forward priority 0; ip daddr 10.0.2.2 drop } }`,
+  );
+  // Sent by the client itself, before it is routed.
+  rules(client, 'table ip n { chain o { type nat hook output priority -100; ip daddr 10.9.9.9 udp dport 54 dnat to 10.0.2.2:53 } }');
+  const same = async (path: PathTrace, act: () => Promise<unknown>): Promise<void> => {
+    t.match(path, { delivered: true, undecided: [], notes: [] }, String(path));
+    const { agrees, hops } = await captureAlong(path, namespaces, act);
+    t.ok(agrees, { path: String(path), differences: hops.flatMap(({ hop, differences }) => differences.map((one) => `${hop.namespace} ${hop.device} ${hop.direction}: ${one}`)) }); // prettier-ignore
+  };
+  for (const [index, { protocol, to, port }] of (
+    [
+      { protocol: 'udp', to: '10.0.2.2', port: 53 },
+      { protocol: 'tcp', to: '10.0.2.2', port: 53 },
+      { protocol: 'udp', to: '10.9.9.9', port: 54 },
+    ] as const
+  ).entries()) {
+    const own = 20_000 + index;
+    if (port === 53) await answering.serve(protocol, '10.0.2.3', 5353);
+    const trace = (options: Partial<TraceOptions>): Promise<PathTrace> => tracePath({ namespaces, from: 'client', to, protocol, ports: { source: own, destination: port }, ...options }); // prettier-ignore
+    t.match((await trace({})).undecided, [{ namespace: 'node', text: /by chance: it takes any port/ }]);
+    const hold = `${protocol} ${port}`;
+    const again = (): Promise<unknown> => asking.ask(protocol, to, port, { again: hold, text: 'a', expect: 1 });
+    t.match(await asking.ask(protocol, to, port, { from: ['10.0.1.2', own], text: 'a', expect: 1, hold }), { text: 'a' });
+    const there = await trace({ connection: 'established' });
+    await same(there, again);
+    const { source, destination, ports } = there.hops.at(-1)!.frame.packet!;
+    t.strictSame([source, destination, ports!.destination], ['10.0.2.1', '10.0.2.3', 5353]);
+    t.ok(ports!.source >= 30_000 && ports!.source <= 40_000);
+    t.equal(there.hops[0]!.frame.packet!.destination, '10.0.2.2');
+    t.match(String(there), /table of connections of node: .* answered by .* becomes 10\.0\.2\.3 port 5353/);
+    const back = await tracePath({ namespaces, from: 'server', source: '10.0.2.3', to: '10.0.2.1', protocol, ports: { source: 5353, destination: ports!.source }, connection: 'established' }); // prettier-ignore
+    t.match(back.at, { namespace: 'client' });
+    await same(back, again);
+    t.match(back.hops.at(-1)!.frame.packet, { source: '10.0.2.2', destination: '10.0.1.2', ports: { source: 53, destination: own } });
+    // What the client's own translation undoes no capture sees.
+    if (port === 54) t.match(back.because.find(({ by }) => by === 'connection')?.text, /source 10\.0\.2\.2 port 53 becomes 10\.9\.9\.9 port 54$/); // prettier-ignore
+  }
 });
 
 await t.test(

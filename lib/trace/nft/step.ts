@@ -87,18 +87,21 @@ export async function step(on: Evaluation, expression: NftExpression, rule: NftR
     case 'counter':
       return 'on';
     case 'nat': {
-      const { type = 'snat', reg_addr_min, reg_addr_max = reg_addr_min, reg_proto_min, reg_proto_max = reg_proto_min } = known_.data;
+      const { type = 'snat', reg_addr_min, reg_addr_max = reg_addr_min, reg_proto_min, reg_proto_max = reg_proto_min, flags } = known_.data; // prettier-ignore
       const size = image.family === 'ip6' ? 16 : 4;
       const [address, last] = [reg_addr_min, reg_addr_max].map((register) => (register === undefined ? undefined : registers.load(register, size))); // prettier-ignore
       const [port, lastPort] = [reg_proto_min, reg_proto_max].map((register) => (register === undefined ? undefined : registers.load(register, 2))); // prettier-ignore
-      return translate(on, type === 'dnat' ? 'destination' : 'source', [address, last], [port, lastPort]);
+      return translate(on, type === 'dnat' ? 'destination' : 'source', [address, last], [port, lastPort], isRandom(flags));
     }
-    case 'masq':
-      return masquerade(on);
+    case 'masq': {
+      const { reg_proto_min, reg_proto_max = reg_proto_min, flags } = known_.data;
+      const ports = [reg_proto_min, reg_proto_max].map((register) => (register === undefined ? undefined : registers.load(register, 2)));
+      return masquerade(on, ports, isRandom(flags));
+    }
     case 'redir': {
-      const { reg_proto_min, reg_proto_max = reg_proto_min } = known_.data;
+      const { reg_proto_min, reg_proto_max = reg_proto_min, flags } = known_.data;
       const [port, lastPort] = [reg_proto_min, reg_proto_max].map((register) => (register === undefined ? undefined : registers.load(register, 2))); // prettier-ignore
-      return redirect(on, [port, lastPort]);
+      return redirect(on, [port, lastPort], isRandom(flags));
     }
     case 'fwd': {
       const { sreg_dev = 1, sreg_addr } = known_.data;
@@ -338,8 +341,21 @@ async function lookup(
 
 type Pair = readonly (Datum | undefined)[];
 
-function translate(on: Evaluation, which: 'source' | 'destination', [address, last]: Pair, [port, lastPort]: Pair): Stepped {
+/** Then even a port that is free is not kept. */
+function isRandom(flags: readonly string[] = []): boolean {
+  return flags.includes('random') || flags.includes('random_fully');
+}
+
+function translate(
+  on: Evaluation,
+  which: 'source' | 'destination',
+  [address, last]: Pair,
+  [port, lastPort]: Pair,
+  random = false,
+): Stepped {
   const { image } = on;
+  const ported = on.frame.packet?.ports !== undefined;
+  if (random && ported && (port === undefined || lastPort === undefined || Buffer.compare(port.bytes, lastPort.bytes) !== 0)) return { why: 'chance: it takes any port' }; // prettier-ignore
   for (const [one, other, what] of [
     [address, last, 'addresses'],
     [port, lastPort, 'ports'],
@@ -365,16 +381,16 @@ function translate(on: Evaluation, which: 'source' | 'destination', [address, la
 }
 
 /** nf_nat_masquerade.c: an address of the interface that it leaves by. */
-async function masquerade(on: Evaluation): Promise<Stepped> {
+async function masquerade(on: Evaluation, ports: Pair, random = false): Promise<Stepped> {
   const address = await addressOf(on, on.asked.oif);
-  return address === undefined ? { code: 'drop' } : translate(on, 'source', [known(parseIp(address)!)], []);
+  return address === undefined ? { code: 'drop' } : translate(on, 'source', [known(parseIp(address)!)], ports, random);
 }
 
 /** nf_nat_redirect.c: to the host itself. */
-async function redirect(on: Evaluation, port: Pair): Promise<Stepped> {
+async function redirect(on: Evaluation, port: Pair, random = false): Promise<Stepped> {
   const ipv6 = on.image.family === 'ip6';
   const address = on.asked.hook === 'output' ? (ipv6 ? '::1' : '127.0.0.1') : await addressOf(on, on.asked.iif);
-  return address === undefined ? { code: 'drop' } : translate(on, 'destination', [known(parseIp(address)!)], port);
+  return address === undefined ? { code: 'drop' } : translate(on, 'destination', [known(parseIp(address)!)], port, random);
 }
 
 async function addressOf({ asked: { space }, image, frame }: Evaluation, link: Link | undefined): Promise<string | undefined> {
@@ -415,7 +431,7 @@ function xtTarget(
   const address = (one: string | undefined): Datum | undefined => (one === undefined ? undefined : known(parseIp(one)!));
   const port = (one: number | undefined): Datum | undefined => (one === undefined ? undefined : known(Uint8Array.of(one >> 8, one & 0xff)));
   const ports = [port(range.port), port(range.lastPort)];
-  if (name === 'MASQUERADE') return masquerade(on);
-  if (name === 'REDIRECT') return redirect(on, ports);
-  return translate(on, name === 'DNAT' ? 'destination' : 'source', [address(range.address), address(range.lastAddress)], ports);
+  if (name === 'MASQUERADE') return masquerade(on, ports, range.random);
+  if (name === 'REDIRECT') return redirect(on, ports, range.random);
+  return translate(on, name === 'DNAT' ? 'destination' : 'source', [address(range.address), address(range.lastAddress)], ports, range.random); // prettier-ignore
 }

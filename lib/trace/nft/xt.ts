@@ -68,9 +68,13 @@ export interface NatRange {
   readonly lastAddress?: string;
   readonly port?: number;
   readonly lastPort?: number;
+  /** --random, --random-fully. */
+  readonly random: boolean;
 }
 
 const [MAP_IPS, PROTO_SPECIFIED] = [1, 2];
+/** NF_NAT_RANGE_PROTO_RANDOM, ..._RANDOM_FULLY. */
+const PROTO_RANDOM = 4 | 16;
 
 /** struct nf_nat_ipv4_multi_range_compat of revision 0 (IPv4), struct nf_nat_range and nf_nat_range2 of the later ones. */
 export function natRange(revision: number, info: Uint8Array, ipv6: boolean): NatRange | undefined {
@@ -81,6 +85,7 @@ export function natRange(revision: number, info: Uint8Array, ipv6: boolean): Nat
   const flags = view.getUint32(flagsAt, true);
   return {
     ...((flags & MAP_IPS) !== 0 && { address: formatIp(info, min, size)!, lastAddress: formatIp(info, max, size)! }),
+    random: (flags & PROTO_RANDOM) !== 0,
     ...((flags & PROTO_SPECIFIED) !== 0 && { port: view.getUint16(ports), lastPort: view.getUint16(ports + 2) }),
   };
 }

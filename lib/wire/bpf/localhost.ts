@@ -4,10 +4,10 @@ import { parseIp, parseMac } from '../text.js';
 import { Writer } from '../writer.js';
 import { indexKey } from './redirect.js';
 
-const POD_HAS_ADDRESSES = 1;
-const SEVERAL = 2;
-const LISTENERS = 4;
-const NO_NEXT_HOP = 8;
+export const POD_HAS_ADDRESSES = 1;
+export const SEVERAL = 2;
+export const LISTENERS = 4;
+export const NO_NEXT_HOP = 8;
 
 const ADDRESSES = 4;
 const GUESTS = 64;
@@ -202,7 +202,7 @@ function blocks(first: number, last: number): [number, number][] {
 }
 
 /** struct port_key, with the last 16 of its bits as far as they count. */
-function portKey(dialled: string, protocol: 'tcp' | 'udp', port: number, bits: number): Uint8Array {
+export function portKey(dialled: string, protocol: 'tcp' | 'udp', port: number, bits = 16): Uint8Array {
   const writer = new Writer();
   writer.u32(48 + bits);
   writer.bytes(address(dialled));
