@@ -43,9 +43,11 @@ export function lackingPasses(config: LocalhostConfig, state: State): readonly n
 
 function passing(state: State, link: number): readonly Operation[] {
   const filters = ingressFilters(state, link);
-  const redirects = filters.filter((one) => ownName(one) === REDIRECT).map(({ priority }) => priority);
+  const redirects = filters.filter((one) => ownName(one) === REDIRECT);
   if (redirects.length === 0) return [];
-  const before = Math.min(...redirects);
+  if (redirects.some(({ kind }) => kind === 'bpf'))
+    throw new PlumbError(`what comes in by ${state.links.get(link)?.name ?? link} would get by the filters of antiSpoof: in mode 'redirect' nftables does not go with them, and backend 'ebpf' does`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
+  const before = Math.min(...redirects.map(({ priority }) => priority));
   if (filters.some((one) => isPassing(one) && one.priority < before)) return [];
   const taken = new Set(filters.map(({ priority }) => priority));
   let priority = before - 1;

@@ -1,6 +1,8 @@
 import { requires } from '../support/requires.js';
 import { exposes } from './exposes.js';
 
+const tcx = requires('tcx') === false;
+
 await exposes(
   'ebpf',
   ['redirect', 'ebpf', 'bridge'],
@@ -9,11 +11,16 @@ await exposes(
     [detach('eth0', 'ingress'), 'LOCALHOST_MISSING', false],
     [detach('tap0', 'ingress'), 'LOCALHOST_MISSING', true],
   ],
-  requires('root', 'tun', 'tcx', 'u32'),
+  requires('root', 'tun', 'bpf_hook', 'u32'),
 );
 
-/** Of tcx by bpf(2): BPF_PROG_DETACH (9) of BPF_TCX_INGRESS (46) or EGRESS (47), the first one there. */
+/** Of tcx by bpf(2): BPF_PROG_DETACH (9) of BPF_TCX_INGRESS (46) or EGRESS (47). Of filters by their priority. */
 function detach(link: string, direction: 'ingress' | 'egress'): string {
+  if (!tcx) {
+    const place = direction === 'egress' ? direction : 'parent ffff:';
+    const priorities = `tc filter show dev ${link} ${place} | sed -n 's/.* pref \\([0-9]*\\) bpf .*podtap_lh_.*/\\1/p'`;
+    return `for pref in $(${priorities}); do tc filter del dev ${link} ${place} pref $pref; done`;
+  }
   const type = direction === 'ingress' ? 46 : 47;
   return `python3 -c "
 import ctypes, os, socket, struct

@@ -99,6 +99,34 @@ export async function exposes(
     t.strictSame(compare(before, await dump(pod)), []);
   });
 
+  await t.test("beside a filter of somebody else's, and the check of what the guest sends", { skip }, async (t) => {
+    const { pod, node, sidecar, outside, guest: run, plumb } = await podOn(t);
+    inside(pod, 'tc qdisc add dev eth0 ingress; tc filter add dev eth0 parent ffff: protocol ip pref 1 u32 match u32 0xffffffff 0xffffffff at 0'); // prettier-ignore
+    const before = await dump(pod);
+    const asked = { tap: 'tap0', antiSpoof: true, localhost: { services: SERVICES, backend } } as const;
+    if (backend === 'nft') {
+      await t.rejects(plumb(asked), { code: 'ERR_PLUMB_CONFLICT', message: /antiSpoof/ });
+      t.strictSame(compare(before, await dump(pod)), []);
+      return;
+    }
+    const net = await plumb(asked);
+    t.match(await net.verify(), { ok: true, problems: [] });
+    const guest = await run(net);
+    inside(guest.netns, 'ip address add 10.1.9.9/32 dev lo');
+    inside(node, 'ip route add 10.1.9.9/32 dev vn');
+    await sidecar.serve('tcp', '127.0.0.1', 8080, 'web ');
+    await outside.serve('udp', '10.1.0.1', 99, 'node ');
+    t.ok(await until(async () => (await guest.says('tcp', net.localhost!.localhost, 8080)) === 'web hello'));
+    t.equal(await guest.says('udp', '10.1.0.1', 99), 'node hello');
+    const from = ['10.1.9.9', 0] as const;
+    t.not(await guest.says('tcp', net.localhost!.localhost, 8080, { from, timeout: 0.5 }), 'web hello');
+    t.not(await guest.says('udp', '10.1.0.1', 99, { from, timeout: 0.5 }), 'node hello');
+    t.equal((await outside.seen()).length, 1, 'nothing of it came out');
+    await guest.stop();
+    t.match(await net.undo(), { state: 'undone', leftBehind: [] });
+    t.strictSame(compare(before, await dump(pod)), []);
+  });
+
   await t.test('what others change is told, and mended', { skip }, async (t) => {
     const { pod, sidecar, guest: run, plumb } = await podOn(t);
     const before = await dump(pod);

@@ -103,12 +103,12 @@ export async function spoofs(mode: Mode, skip: string | false): Promise<void> {
     const { name } = net.tap;
     const spoofed = cases.filter(([, , may]) => !may).slice(0, 2);
     for (const command of [
-      `tc filter del dev ${name} parent ${parent} pref 2`,
-      `tc filter del dev ${name} parent ${parent} pref 1`,
+      `tc filter del dev ${name} parent ${parent} pref 17`,
+      `tc filter del dev ${name} parent ${parent} pref 16`,
       `tc filter del dev ${name} parent ${parent}`,
       `tc qdisc del dev ${name} ${mode === 'macvtap' ? 'clsact' : 'ingress'}`,
-      `tc filter replace dev ${name} parent ${parent} protocol all pref 1 handle 1 bpf bytecode '1,6 0 0 4294967295'`,
-      `tc filter replace dev ${name} parent ${parent} protocol all pref 2 handle 1 bpf direct-action bytecode '1,6 0 0 0'`,
+      `tc filter replace dev ${name} parent ${parent} protocol all pref 16 handle 1 bpf bytecode '1,6 0 0 4294967295'`,
+      `tc filter replace dev ${name} parent ${parent} protocol all pref 17 handle 1 bpf direct-action bytecode '1,6 0 0 0'`,
     ]) {
       inside(pod, command);
       t.strictSame((await net.verify()).problems.map(({ code }) => code), ['GUARD_MISSING'], `${direction}: ${command}`); // prettier-ignore
