@@ -4,14 +4,15 @@ import { type NetnsIdentity, locate } from '../kernel/locate.js';
 import { type Netns, share } from '../kernel/netns.js';
 import { seated, turn } from '../kernel/turn.js';
 import { Images } from '../state/images.js';
+import { Holders } from './holders.js';
 import type { Entry, EntryState, Journal, Unreadable } from './journal.js';
 import { acquire, namespaceLock, removeDeadLocks } from './lock.js';
-import { recordOf, recordToValue, type Record } from './record.js';
+import { type Record, isReadable, recordOf, recordToValue } from './record.js';
 import { undo } from './undo.js';
 
 export interface UndoReport {
   readonly state: 'undone' | 'already-undone' | 'namespace-gone';
-  /** What somebody else has changed meanwhile, and so stays, a line each. */
+  /** What is not as it was, a line each: what somebody else has changed meanwhile, and so stays; what another plumbing of the pod holds up, and comes back when that is undone. */
   readonly leftBehind: readonly string[];
 }
 
@@ -82,7 +83,7 @@ export async function undoAll(journal: Journal, netns: Netns, signal?: AbortSign
  * a route of one interface with the address of another.
  */
 export async function undoHeld(journal: Journal, given: readonly Entry[], netns: Netns): Promise<readonly string[]> {
-  const { entries, imagesOf } = await withSteps(journal, given);
+  const { all, entries, imagesOf } = await withSteps(journal, given);
   const images = new Images();
   for (const entry of entries) images.add(imagesOf(entry));
   let marked = [...entries];
@@ -97,7 +98,9 @@ export async function undoHeld(journal: Journal, given: readonly Entry[], netns:
     for (const one of [original, passing]) oldest.add(one);
     await mark(oldest);
   };
-  const { undone, leftBehind, failed } = await seated(() => undo(netns, images, touching));
+  const [first] = entries;
+  const beside = Holders.beside(journal, all, new Set(entries.map(({ id }) => id)), first!.created);
+  const { undone, leftBehind, failed } = await seated(() => undo(netns, images, touching, beside.all));
   if (failed.length > 0) {
     await mark(original); // whoever removes what is in the way must not find it again
     throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, {
@@ -106,6 +109,7 @@ export async function undoHeld(journal: Journal, given: readonly Entry[], netns:
       leftBehind: [...leftBehind, ...failed],
     });
   }
+  await beside.keep();
   for (const entry of marked.reverse()) {
     for (const part of await partsOf(journal, entry)) await journal.remove(part);
     await journal.remove(entry);
@@ -119,14 +123,15 @@ function bodyOf(entry: Entry, images: Images): Entry['body'] {
   return recordToValue(record.then === undefined ? { ...record, images } : { ...record, then: images });
 }
 
-/** A step that was interrupted goes with what it joins. */
+/** A step that was interrupted goes with what it joins. `all`: what the journal has on the namespace. */
 async function withSteps(
   journal: Journal,
   given: readonly Entry[],
-): Promise<{ readonly entries: readonly Entry[]; readonly imagesOf: (entry: Entry) => Images }> {
+): Promise<{ readonly all: readonly Entry[]; readonly entries: readonly Entry[]; readonly imagesOf: (entry: Entry) => Images }> {
   const all = (await journal.entries({ cookie: given[0]!.cookie })).entries.filter(isReadable);
   const steps = all.filter((one) => given.some(({ id }) => id === recordOf(one).joins) && !given.some(({ id }) => id === one.id));
   return {
+    all,
     entries: [...given, ...steps],
     imagesOf: (entry) => {
       const { images, then } = recordOf(entry);
@@ -181,15 +186,6 @@ export async function standingOf(journal: Journal, known: readonly Entry[]): Pro
       if (!entries.has(at)) return kept === undefined ? 'over' : entry.state === 'applied' ? 'finished' : 'unfinished';
     return 'unfinished';
   };
-}
-
-function isReadable(entry: Entry): boolean {
-  try {
-    recordOf(entry);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** What recovering found of one entry. */
