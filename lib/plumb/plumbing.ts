@@ -65,6 +65,7 @@ export class Plumbing implements AsyncDisposable {
   #kept = false;
   #undone = false;
   #tap: Tap | Macvtap | undefined;
+  #repair: ReturnType<Followed['repair']> = { number: 0, left: [] };
   /** Of further guests, by index. */
   readonly #taps = new Map<number, Tap | Macvtap>();
 
@@ -231,6 +232,12 @@ export class Plumbing implements AsyncDisposable {
 
   /** Mends what `verify` finds, as far as that can be done. @returns the problems that are left */
   async repair(): Promise<readonly Problem[]> {
+    const left = await this.#mend();
+    this.#repair = { number: this.#repair.number + 1, left };
+    return left;
+  }
+
+  async #mend(): Promise<readonly Problem[]> {
     return this.#with(async (netns) => {
       const repaired = await repairWiring(netns, this.#record.wiring, this.#undoing).catch((error: unknown) => {
         throw plumbError(error);
@@ -279,6 +286,7 @@ export class Plumbing implements AsyncDisposable {
         await this.#step(netns, (_, record) => localhostStep(netns, record, {}), signal);
         return true;
       },
+      repair: () => this.#repair,
       often: () => this.#record.localhost?.asked.services.includes('docker-dns') === true || hasNextHop(this.#record),
     };
   }

@@ -39,7 +39,11 @@ export function checking(netns: Netns, record: PlumbRecord, operations: Step['op
   return {
     look: () => lookAt(netns, record, datapathOf(record.wiring.mode).faultParts, operations),
     check: (after) => {
-      const [fault] = [...faultsOf(record.wiring, after), ...localhostFaults(record, after)];
+      // Of a guest whose TAP was gone before, nothing is asked here.
+      const [fault] = [
+        ...faultsOf(record.wiring, after),
+        ...localhostFaults(record, after).filter(({ code }) => code !== 'GUEST_TAP_GONE'),
+      ];
       if (fault !== undefined) throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true }); // prettier-ignore
     },
   };
@@ -51,6 +55,9 @@ export function checking(netns: Netns, record: PlumbRecord, operations: Step['op
  */
 export async function mendStep(netns: Netns, record: PlumbRecord): Promise<Step | undefined> {
   if (record.localhost === undefined) return undefined;
+  const { links } = await lookAt(netns, record, []);
+  // Then there is nobody to whom anything could be carried: the plumbing is to be undone.
+  if (!links.has(record.wiring.tap.ifindex) || !links.has(record.wiring.link.ifindex)) return undefined;
   const left = await remnants(netns, record);
   // They are ours, and go with the plumbing anyway: another undo finds them gone.
   if (left.length > 0) await perform(netns, left);

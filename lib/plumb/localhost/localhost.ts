@@ -81,6 +81,8 @@ export async function planLocalhost(
   refuse(record);
   const asked = change.asked ?? was?.asked ?? { services: [] };
   const guests = change.guests ?? record.guests ?? [];
+  // One whose TAP somebody has deleted is told of until it is removed, and keeps nobody else from anything.
+  const there = guests.filter((one) => state.links.has(one.wiring.tap.ifindex) || record.guests?.includes(one) !== true);
   const services = asked.services.map((name) => parseService(name, 'localhost'));
   const servers = was?.servers ?? record.guest.dns.servers;
   const sockets = await socketsOf(netns, services);
@@ -108,7 +110,7 @@ export async function planLocalhost(
     services: configServices(services, aliases, docker),
     guests: [
       { slot: FIRST_SLOT, tap: wiring.tap.ifindex, ports: [] },
-      ...guests.map(({ slot, ports, wiring: { tap } }) => ({ slot, tap: tap.ifindex, ports: parseGuestPorts(ports, 'localhost') })),
+      ...there.map(({ slot, ports, wiring: { tap } }) => ({ slot, tap: tap.ifindex, ports: parseGuestPorts(ports, 'localhost') })),
     ],
     ...(gateway !== undefined && { gateway: { address: gateway.address, mac: gateway.mac ?? ranges.aliasMac } }),
   };
