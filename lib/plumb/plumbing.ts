@@ -26,7 +26,8 @@ import { problemOf } from './datapath/datapath.js';
 import { type DatapathMode, faultParts, faultsOf } from './datapath/datapaths.js';
 import { localhostStep, mendStep } from './localhost/carry.js';
 import { type AddGuestOptions, FIRST_GUEST, type PlumbedGuest, addGuestStep, removeGuestStep, wantedGuest } from './localhost/guests.js';
-import { type ExposedLocalhost, dockerNow, exposed, localhostFaults, lookAt, shortcomings } from './localhost/localhost.js';
+import { type ExposedLocalhost, type Observed, dockerNow, exposed, localhostFaults, lookAt, shortcomings } from './localhost/localhost.js';
+import { NextHopWatch, announceGateway, hasNextHop, nextHopNow } from './localhost/next-hop.js';
 import { type PlumbingStats, statsOf } from './localhost/stats.js';
 import { type Step, type Stepped, takeStep } from './step.js';
 
@@ -64,6 +65,7 @@ export class Plumbing implements AsyncDisposable {
   #kept = false;
   #undone = false;
   #tap: Tap | Macvtap | undefined;
+  #repair: ReturnType<Followed['repair']> = { number: 0, left: [] };
   /** Of further guests, by index. */
   readonly #taps = new Map<number, Tap | Macvtap>();
 
@@ -216,7 +218,7 @@ export class Plumbing implements AsyncDisposable {
       const record = this.#record;
       const { wiring } = record;
       const state = await lookAt(netns, record, faultParts(wiring));
-      const problems = [...faultsOf(wiring, state).map(problemOf), ...localhostFaults(record, state, await dockerNow(netns, record))];
+      const problems = [...faultsOf(wiring, state).map(problemOf), ...localhostFaults(record, state, await observed(netns, record))];
       signal?.throwIfAborted();
       const idle = wanted && problems.length === 0 && (await this.#newTap().holders()).length === 0;
       const [toGuest, fromGuest] = idle ? await traffic(netns, wiring, signal) : (['skipped', 'skipped'] as const);
@@ -230,14 +232,22 @@ export class Plumbing implements AsyncDisposable {
 
   /** Mends what `verify` finds, as far as that can be done. @returns the problems that are left */
   async repair(): Promise<readonly Problem[]> {
+    const left = await this.#mend();
+    this.#repair = { number: this.#repair.number + 1, left };
+    return left;
+  }
+
+  async #mend(): Promise<readonly Problem[]> {
     return this.#with(async (netns) => {
       const repaired = await repairWiring(netns, this.#record.wiring, this.#undoing).catch((error: unknown) => {
         throw plumbError(error);
       });
       if (this.#record.localhost === undefined) return repaired.map(problemOf);
+      const before = this.#record.localhost.config.gateway?.mac;
       await this.#step(netns, mendStep);
       const record = this.#record;
-      const left = localhostFaults(record, await lookAt(netns, record, []), await dockerNow(netns, record));
+      if (record.localhost?.config.gateway?.mac !== before) await announceGateway(netns, record);
+      const left = localhostFaults(record, await lookAt(netns, record, []), { docker: await dockerNow(netns, record) });
       return [...repaired.map(problemOf), ...left];
     });
   }
@@ -262,17 +272,22 @@ export class Plumbing implements AsyncDisposable {
     }
   }
 
-  /** What Docker's resolver does is followed while somebody listens. */
+  /** What Docker's resolver does is followed while somebody listens; what becomes of the next hop is told. */
   #followed(netns: Netns, signal: AbortSignal | undefined): Followed {
+    const watch = new NextHopWatch();
     return {
       look: (parts) => lookAt(netns, this.#record, parts),
-      problems: async (state) => localhostFaults(this.#record, state, await dockerNow(netns, this.#record)),
+      problems: async (state) => {
+        const now = { docker: await dockerNow(netns, this.#record), nextHop: await watch.now(netns, this.#record) };
+        return localhostFaults(this.#record, state, now);
+      },
       follow: async (problems) => {
         if (!problems.some(({ code }) => code === 'RESOLVER_MOVED')) return false;
         await this.#step(netns, (_, record) => localhostStep(netns, record, {}), signal);
         return true;
       },
-      often: () => this.#record.localhost?.asked.services.includes('docker-dns') === true,
+      repair: () => this.#repair,
+      often: () => this.#record.localhost?.asked.services.includes('docker-dns') === true || hasNextHop(this.#record),
     };
   }
 
@@ -346,4 +361,8 @@ export class Plumbing implements AsyncDisposable {
     this.#netns = undefined;
     await netns?.close();
   }
+}
+
+async function observed(netns: Netns, record: PlumbRecord): Promise<Observed> {
+  return { docker: await dockerNow(netns, record), nextHop: await nextHopNow(netns, record) };
 }

@@ -5,12 +5,10 @@ import { compare, dump } from '../oracle/dump.js';
 import { inside, until } from '../support/inside.js';
 import { readdirSync } from 'node:fs';
 import { lookUp, runResolver } from '../../examples/dns.js';
+import type { Breakage } from './breakages.js';
 import { podOn } from './plumbed.js';
 
 const SERVICES = ['127.0.0.1:8080/tcp', '127.0.0.1:8181/udp'];
-
-/** A command, the problem that it makes, and whether the guest reaches nothing then. */
-export type Breakage = readonly [command: string, code: string, breaks: boolean];
 
 export async function exposes(
   backend: 'ebpf' | 'nft',

@@ -33,7 +33,7 @@ import {
   setDestinationPort,
   setEchoNumber,
 } from './localhost-plan.js';
-import { type Steps, accept, compare, copy, count, drop, forward, goTo, isIn, jump, load, look, masked, put } from './rules.js';
+import { type Steps, accept, compare, copy, count, drop, forward, goTo, isIn, isNotIn, jump, load, look, masked, put } from './rules.js';
 
 export function linkChains(plan: Plan): void {
   const { config, several } = plan;
@@ -52,10 +52,11 @@ export function linkChains(plan: Plan): void {
   if (several)
     for (const address of config.addresses)
       plan.rule('link', isArp, arpReply([load(3, 'network', 24, 4), compare(3, '==', ipv4(address))], config.mac));
-  // Each of the stacks behind asks for its neighbours itself, and so needs the answers; of one guest only these are copied.
-  const answers: Steps = several ? [] : [load(0, 'network', 6, 2), compare(0, '==', port(2))];
+  // Each of the stacks behind asks for its neighbours itself, and so needs the answers, and what others announce of themselves: of one guest
+  // only what is no question for its address is copied, which both would answer.
+  const answers: readonly Steps[] = several ? [[]] : [[load(0, 'network', 6, 2), compare(0, '==', port(2))], [load(0, 'network', 24, 4), isNotIn('own', 0)]]; // prettier-ignore
   const toAll: Steps = config.podHasAddresses ? [put(9, number(first!)), copy(9), ...copies] : copies;
-  if (config.podHasAddresses || several) plan.rule('link', isArp, answers, toAll, [accept]);
+  if (config.podHasAddresses || several) for (const which of answers) plan.rule('link', isArp, which, toAll, [accept]);
   if (config.podHasAddresses) {
     plan.rule('link', isIpv6, incoming6, [isIn('pod6', 0), accept]);
     plan.rule('link', quotedFlow6, [isIn('pod6', 0), accept]);
