@@ -27,6 +27,7 @@ import { type DatapathMode, faultParts, faultsOf } from './datapath/datapaths.js
 import { localhostStep, mendStep } from './localhost/carry.js';
 import { type AddGuestOptions, FIRST_GUEST, type PlumbedGuest, addGuestStep, removeGuestStep, wantedGuest } from './localhost/guests.js';
 import { type ExposedLocalhost, type Observed, dockerNow, exposed, localhostFaults, lookAt, shortcomings } from './localhost/localhost.js';
+import { unseenListeners } from './localhost/listeners.js';
 import { NextHopWatch, announceGateway, hasNextHop, nextHopNow } from './localhost/next-hop.js';
 import { type PlumbingStats, statsOf } from './localhost/stats.js';
 import { type Step, type Stepped, takeStep } from './step.js';
@@ -165,7 +166,10 @@ export class Plumbing implements AsyncDisposable {
     this.#taps.delete(gone);
   }
 
-  /** What passed so far: of the programs, or the table, that carry the pod's localhost and tell guests apart. Empty where there are none. */
+  /**
+   * What passed so far: of the programs, or the table, that carry the pod's localhost and tell guests apart, by the same names. Empty where there are
+   * none. A table knows no 'flowNew' and no 'failed', and counts the first guest's frames to the world as 'fromGuest', too.
+   */
   async stats(): Promise<PlumbingStats> {
     return this.#with((netns) => statsOf(netns, this.#record));
   }
@@ -225,7 +229,7 @@ export class Plumbing implements AsyncDisposable {
       for (const [way, crossing] of [['to', toGuest], ['from', fromGuest]] as const) // prettier-ignore
         if (crossing === 'lost') problems.push({ code: 'FRAME_LOST', message: `a frame ${way} the guest was lost on its way between ${wiring.link.name} and ${wiring.tap.name}`, fix: 'look for filters on both: tc filter show, nft list ruleset' }); // prettier-ignore
       const hooks = await readHooks(netns, wiring.link.ifindex).then((hooks) => warningsOf(hooks, wiring.mode), () => []); // prettier-ignore
-      const warnings = [...hooks, ...shortcomings(record)];
+      const warnings = [...hooks, ...shortcomings(record), ...(await unseenListeners(netns, record))];
       return { ok: problems.length === 0, toGuest, fromGuest, problems, ...(warnings.length > 0 && { warnings }) };
     });
   }

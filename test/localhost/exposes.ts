@@ -40,7 +40,22 @@ export async function exposes(
       t.equal(await guest.says('udp', localhost, 8181), 'udp hello');
       t.not(await guest.says('tcp', localhost, 8081, { timeout: 0.5 }), 'not declared hello', 'closed unless declared');
       const { counters } = await net.stats();
-      if (backend === 'ebpf') t.ok(counters.toService!.packets > 0n && counters.closed!.packets > 0n);
+      for (const name of ['toService', 'fromService', 'closed'] as const) t.ok(counters[name]!.packets > 0n && counters[name]!.bytes > counters[name]!.packets * 20n, name); // prettier-ignore
+      t.equal(counters.spoofed!.packets, 0n);
+      // A process that listens to the world is the guest's loss by eBPF, and its own by nftables, which says so.
+      await sidecar.serve('tcp', '0.0.0.0', 9100, 'unseen ');
+      const warned = ((await net.verify()).warnings ?? []).filter(({ code }) => code === 'LISTENER_UNSEEN').map(({ message }) => /\d+\/tcp/.exec(message)![0]); // prettier-ignore
+      t.strictSame(warned, backend === 'nft' && mode === 'redirect' ? ['9100/tcp'] : []);
+      // What is counted is no change, and stays when something else is told.
+      t.strictSame((await net.verify()).problems, []);
+      await exposeLocalhost(net, { services: [...SERVICES, '127.0.0.1:8282/udp'], backend });
+      await exposeLocalhost(net, { services: SERVICES, backend });
+      inside(guest.netns, 'ip address add 10.1.0.77/16 dev eth0');
+      t.not(await guest.says('udp', localhost, 8181, { from: ['10.1.0.77', 0], timeout: 0.5 }), 'udp hello');
+      const later = (await net.stats()).counters;
+      t.ok(later.spoofed!.packets > 0n);
+      t.ok(later.toService!.packets >= counters.toService!.packets, 'it counts on');
+      t.strictSame(later.martian, { packets: 0n, bytes: 0n });
 
       const again = await plumb({ mode, tap: 'tap0', label: 'vm/1', localhost: { services: [...SERVICES].reverse(), backend } });
       t.equal(again.created, false);
