@@ -68,6 +68,7 @@ const probes = {
   ipconfig: command('/usr/lib/klibc/bin/ipconfig', 'true'),
   netplan: command('netplan', 'netplan generate --help'),
   network_generator: command('/lib/systemd/systemd-network-generator', 'true'),
+  tshark: command('tshark', 'tshark --version && capinfos --version'),
   qemu: command('qemu-system-x86_64', 'qemu-system-x86_64 --version'),
   uml: command('linux.uml', bootsUml()),
 

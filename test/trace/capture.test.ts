@@ -21,6 +21,7 @@ import t, { type Test } from 'tap';
 import { encodeFrame } from '../../lib/wire/frame.js';
 import { frame as numbered, numberOf } from '../kernel/frames.js';
 import { fresh } from '../support/inside.js';
+import { requires } from '../support/requires.js';
 import { readPcapng } from './pcapng.js';
 
 const [NEAR, FAR] = ['02:00:00:00:00:01', '02:00:00:00:00:02'];
@@ -191,6 +192,65 @@ await t.test('a file of several interfaces', async (t) => {
   t.match(lines[0], new RegExp(`^${String(read.packets[0]!.time / 1_000_000_000n)}\\.\\d{9} .*10\\.0\\.0\\.1 > 10\\.0\\.0\\.2: ICMP echo request`)); // prettier-ignore
   t.match(lines.join('\n'), /vlan 7/);
 });
+
+await t.test("Wireshark's own programs read the same", { skip: requires('tshark') }, async (t) => {
+  const { hear, netns } = await wire(t);
+  const [near, far] = [await hear('v0', { filter: cutTo(60) }), await hear('v1')];
+  await using socket = await openPacketSocket(netns, 'v0');
+  await socket.send(assortment());
+  const interfaces = [
+    { name: 'pod/v0', frames: await near.stop(), statistics: near.statistics() },
+    { name: 'node/v1', frames: await far.stop(), statistics: { received: 7, dropped: 3 } },
+    { name: 'node/quiet', frames: [] },
+  ];
+  // All ways in which a frame is addressed.
+  const strange = (['multicast', 'otherhost'] as const).map((type, index) => ({ ...interfaces[1]!.frames[0]!, type, time: interfaces[1]!.frames.at(-1)!.time + BigInt(1 + index) })); // prettier-ignore
+  interfaces[1]!.frames = [...interfaces[1]!.frames, ...strange];
+  const path = join(t.testdir({}), 'three.pcapng');
+  await writeCaptures(path, interfaces);
+
+  const told = interfaces.flatMap(({ name, frames }, of) => frames.map((frame) => ({ ...frame, name, of })));
+  const fields = ['time_epoch', 'interface_id', 'interface_name', 'packet_flags_direction', 'packet_flags_reception_type', 'len', 'cap_len', 'comment']; // prettier-ignore
+  const lines = program(
+    'tshark',
+    '-r',
+    path,
+    '-n',
+    '-t',
+    'e',
+    '-T',
+    'fields',
+    ...fields.flatMap((name) => ['-e', `frame.${name}`]),
+    '-e',
+    'eth.src',
+  );
+  const read = lines.split('\n').filter((line) => line !== '').map((line) => line.split('\t')); // prettier-ignore
+  const reception = { outgoing: 0, host: 1, multicast: 2, broadcast: 3, otherhost: 4, loopback: 0 };
+  const wanted = told.map(({ time, of, name, direction, type, length, bytes, frame }) => [`${time / 1_000_000_000n}.${String(time % 1_000_000_000n).padStart(9, '0')}`, `${of}`, name, direction === 'out' ? 2 : 1, `${reception[type]}`, `${length}`, `${bytes.length}`, '', frame!.source]); // prettier-ignore
+  t.strictSame(read.map(([time, of, name, direction, ...rest]) => [time, of, name, Number(direction), ...rest]).sort(), wanted.sort()); // prettier-ignore
+  t.strictSame([...new Set(read.map((words) => words[4]))].sort(), ['0', '1', '2', '3', '4']);
+  t.ok(told.some(({ length, bytes }) => bytes.length < length));
+  // Nothing in it that Wireshark wonders about.
+  t.equal(program('tshark', '-r', path, '-n', '-Y', '_ws.malformed && frame.len == frame.cap_len && !sctp'), '');
+
+  const information = program('capinfos', '-M', path);
+  t.match(information, /^File type: +pcapng$/m);
+  t.match(information, /^File timestamp precision: +nanoseconds \(9\)$/m);
+  t.match(information, new RegExp(`^Number of packets: +${told.length}$`, 'm'));
+  t.match(information, /^Strict time order: +True$/m);
+  t.match(information, /^Capture application: +podtap$/m);
+  const each = [...information.matchAll(/Name = (.*)$[^#]*Number of stat entries = (\d+)\n +Number of packets = (\d+)$/gm)].map(([, name, entries, packets]) => [name, Number(entries), Number(packets)]); // prettier-ignore
+  t.strictSame(each, interfaces.map(({ name, frames, ...more }) => [name, 'statistics' in more ? 1 : 0, frames.length])); // prettier-ignore
+});
+
+/** Takes so many bytes of all. */
+function cutTo(bytes: number): CaptureFilter {
+  return [[0x06, 0, 0, bytes]];
+}
+
+function program(name: string, ...args: readonly string[]): string {
+  return execFileSync(name, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
 
 await t.test('one that is down says so', async (t) => {
   const { netns, hear } = await wire(t);

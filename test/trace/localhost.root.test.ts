@@ -12,6 +12,8 @@ import { inside, until } from '../support/inside.js';
 import { requires } from '../support/requires.js';
 import { docker, several, tracedWorld } from './localhost.js';
 
+t.setTimeout(600_000);
+
 await t.test("scene 6: Docker's resolver", { skip: requires('tun', 'root', 'bpf_hook', 'iptables', 'bridge') }, (t) =>
   docker(t, { backend: 'ebpf', hops: ['tap100 in', 'lo in'] }),
 );

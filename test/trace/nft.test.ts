@@ -363,10 +363,11 @@ await t.test('NAT of a connection that goes on is what the table of connections 
     node,
     `table ip n { chain d { type nat hook prerouting priority -100; meta l4proto { tcp, udp } th dport 53 dnat to 10.0.2.3:5353 }
     chain s { type nat hook postrouting priority 100; oifname "eth1" meta l4proto { tcp, udp } masquerade to :30000-40000 random } }
-    table ip f { chain f { type filter hook forward priority 0; ip daddr 10.0.2.2 drop } }`,
+    table ip f { chain p { type filter hook prerouting priority -90; ip daddr 10.0.2.2 drop }
+    chain s { type filter hook postrouting priority 90; ip saddr 10.0.2.1 drop } }`,
   );
-  // Sent by the client itself, before it is routed.
-  rules(client, 'table ip n { chain o { type nat hook output priority -100; ip daddr 10.9.9.9 udp dport 54 dnat to 10.0.2.2:53 } }');
+  // Sent by the client itself to where nobody is on its link: it is routed again.
+  rules(client, 'table ip n { chain o { type nat hook output priority -100; ip daddr 10.0.1.77 udp dport 54 dnat to 10.0.2.2:53 } }');
   const same = async (path: PathTrace, act: () => Promise<unknown>): Promise<void> => {
     t.match(path, { delivered: true, undecided: [], notes: [] }, String(path));
     const { agrees, hops } = await captureAlong(path, namespaces, act);
@@ -376,7 +377,7 @@ await t.test('NAT of a connection that goes on is what the table of connections 
     [
       { protocol: 'udp', to: '10.0.2.2', port: 53 },
       { protocol: 'tcp', to: '10.0.2.2', port: 53 },
-      { protocol: 'udp', to: '10.9.9.9', port: 54 },
+      { protocol: 'udp', to: '10.0.1.77', port: 54 },
     ] as const
   ).entries()) {
     const own = 20_000 + index;
@@ -398,7 +399,7 @@ await t.test('NAT of a connection that goes on is what the table of connections 
     await same(back, again);
     t.match(back.hops.at(-1)!.frame.packet, { source: '10.0.2.2', destination: '10.0.1.2', ports: { source: 53, destination: own } });
     // What the client's own translation undoes no capture sees.
-    if (port === 54) t.match(back.because.find(({ by }) => by === 'connection')?.text, /source 10\.0\.2\.2 port 53 becomes 10\.9\.9\.9 port 54$/); // prettier-ignore
+    if (port === 54) t.match(back.because.find(({ by }) => by === 'connection')?.text, /source 10\.0\.2\.2 port 53 becomes 10\.0\.1\.77 port 54$/); // prettier-ignore
   }
 });
 
