@@ -52,6 +52,13 @@ const probes = {
 
   u32: kernel('tc qdisc add dev v0 ingress; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action mirred egress mirror dev v1'),
 
+  /** That it says why it takes no address. */
+  address_extack: kernel(
+    'ip address add 10.0.0.1/24 dev v0; ip address add 10.0.0.1/24 dev v0 2>&1 | grep -q already || { echo no extended acknowledgement >&2; exit 1; }',
+  ),
+  /** That net.core is there in a user namespace. */
+  core_sysctls: kernel('test -e /proc/sys/net/core/somaxconn || { echo no net.core in a namespace of a user >&2; exit 1; }'),
+
   // Before them the kernel passes over these attributes without a word.
   rule_dscp: since('6.12', 'the selector dscp of rules'),
   rule_masks: since('6.15', 'selectors of rules with masks'),
