@@ -162,7 +162,7 @@ function isWhole(entry: Entry): boolean {
 /** What stays of a transaction, with entries of its own: with that one it is undone, too. */
 async function partsOf(journal: Journal, entry: Entry): Promise<readonly Entry[]> {
   if (!isWhole(entry)) return [];
-  return (await journal.entries({ cookie: entry.cookie })).entries.filter((one) => !isWhole(one) && recordOf(one).main === entry.id);
+  return (await journal.entries({ cookie: entry.cookie })).entries.filter((one) => isReadable(one) && !isWhole(one) && recordOf(one).main === entry.id); // prettier-ignore
 }
 
 /** 'over': its transaction is, and it was for the case of a crash. */

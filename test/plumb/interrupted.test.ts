@@ -93,7 +93,7 @@ await t.test('recover over a journal in which others have put things', { skip },
   const own = await openJournal(journal);
   const { cookie, bootId } = netns.id;
   const images = { touched: [], additions: [], orders: [] };
-  const bad = await own.write(entry({ images, main: '../../../etc/x' }, { cookie: 1n }));
+  const bad = await own.write(entry({ images, main: '../../../etc/x' }, { cookie })); // of this very namespace
   const circle = await own.write(entry({ images }, { cookie: 3n, netns: join(journal, 'fifo') }));
   await own.update(circle, { body: { images, main: circle.id } });
   await own.write(entry({ images, kept: 1, main: circle.id }, { cookie: 3n }));
