@@ -336,8 +336,11 @@ export class Plumbing implements AsyncDisposable {
     if (netns === undefined) return { state: 'namespace-gone', leftBehind: [] };
     try {
       await using _ = await acquireHere(namespaceLock(netns.id));
+      // By a call that came first.
+      if (this.#undone) return { state: 'already-undone', leftBehind: [] };
       const { undone, leftBehind, failed } = await undo(netns, images, async () => undefined);
       if (failed.length > 0) throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, { code: 'ERR_TRANSACTION_UNDO', undone, leftBehind: [...leftBehind, ...failed] }); // prettier-ignore
+      this.#undone = true;
       return { state: 'undone', leftBehind };
     } finally {
       await netns.close();

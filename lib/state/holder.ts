@@ -38,7 +38,7 @@ export class Holder {
       if (this.#isOlder || known === undefined || after === 'any' || known.after === 'any') continue;
       const now = state.get(key);
       const isOf = (values: readonly Value[], value: Value): boolean => values.some((one) => same(one, value));
-      if (!isOf(known.after, now) || isOf(after, now) || !(isOf(after, known.before) || same(before, known.before))) continue;
+      if (!isOf(known.after, now) || !(isOf(after, known.before) || same(before, known.before))) continue;
       rest.touched.delete(key);
       if (same(before, known.before)) continue;
       this.#images.touched.set(key, { before, after: known.after });

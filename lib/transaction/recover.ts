@@ -162,7 +162,7 @@ function isWhole(entry: Entry): boolean {
 /** What stays of a transaction, with entries of its own: with that one it is undone, too. */
 async function partsOf(journal: Journal, entry: Entry): Promise<readonly Entry[]> {
   if (!isWhole(entry)) return [];
-  return (await journal.entries({ cookie: entry.cookie })).entries.filter((one) => !isWhole(one) && recordOf(one).main === entry.id);
+  return (await journal.entries({ cookie: entry.cookie })).entries.filter((one) => isReadable(one) && !isWhole(one) && recordOf(one).main === entry.id); // prettier-ignore
 }
 
 /** 'over': its transaction is, and it was for the case of a crash. */
@@ -182,8 +182,11 @@ export async function standingOf(journal: Journal, known: readonly Entry[]): Pro
     const { main, kept, joins, then } = recordOf(entry);
     if (joins !== undefined) return then === undefined && isJoined(entry, entries.values()) ? 'over' : 'unfinished';
     if (main === undefined) return entry.state === 'applied' ? 'finished' : 'unfinished';
-    for (let at: string | undefined = main; at !== undefined; at = recordOf(entries.get(at)!).main)
+    const seen = new Set<string>(); // a circle, which podtap writes nowhere, has an end, too
+    for (let at: string | undefined = main; at !== undefined && !seen.has(at); at = recordOf(entries.get(at)!).main) {
       if (!entries.has(at)) return kept === undefined ? 'over' : entry.state === 'applied' ? 'finished' : 'unfinished';
+      seen.add(at);
+    }
     return 'unfinished';
   };
 }
@@ -284,21 +287,22 @@ async function recoverTogether(
   report: Report,
 ): Promise<void> {
   const [first] = entries;
-  const netns = await namespaceOf(first!, recordOf(first!));
+  let netns: Netns | undefined;
   const found = ({ label = step?.label, netns: where, state }: Entry): Found => ({
     ...(label !== undefined && { label }),
     netns: netns?.path ?? where,
     state: standing === 'unfinished' && state === 'applied' ? 'applying' : state,
     ...(step !== undefined && { step: true }),
   });
-  if (netns === undefined) {
-    for (const entry of entries) {
-      await journal.remove(entry);
-      report.dropped.push(found(entry));
-    }
-    return;
-  }
   try {
+    netns = await namespaceOf(first!, recordOf(first!));
+    if (netns === undefined) {
+      for (const entry of entries) {
+        await journal.remove(entry);
+        report.dropped.push(found(entry));
+      }
+      return;
+    }
     const lock = await acquire(journal.directory, namespaceLock(netns.id), { wait: false });
     if (lock === undefined) {
       report.busy.push(...entries.map(found));
@@ -320,12 +324,12 @@ async function recoverTogether(
         const told = parts.length > 0 ? parts : now;
         report.undone.push(...told.map((entry, index) => ({ ...found(entry), leftBehind: index === 0 ? leftBehind : [] })));
       }
-    } catch (error) {
-      report.failed.push(...entries.map((entry) => ({ ...found(entry), reason: (error as Error).message })));
     } finally {
       await lock.release();
     }
+  } catch (error) {
+    report.failed.push(...entries.map((entry) => ({ ...found(entry), reason: (error as Error).message })));
   } finally {
-    await netns.close();
+    await netns?.close();
   }
 }

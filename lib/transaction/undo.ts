@@ -166,6 +166,8 @@ function partsOf(images: Images): Set<Part> {
     if (kind === 'setting' || kind === 'sysctl' || kind === 'address')
       for (const part of ['address', 'route', 'rule', 'neighbor', 'proxy'] as const) parts.add(part);
     else if (kind !== 'link') parts.add(kind);
+    // Those that let a route come back are to be found again.
+    if (kind === 'route') parts.add('rule');
     // What others have hung on it meanwhile.
     if (kind === 'qdisc') parts.add('filter');
   }
@@ -209,7 +211,7 @@ async function deleteLinks(netns: Netns, made: readonly number[], state: State):
     const [only] = left;
     failed = await performEach(netns, left.length === 1 ? [{ op: 'link.delete', link: only! }] : together(left, state));
     if (failed.length === 0) return [];
-    const now = await snapshot(netns, new Set());
+    const now = await retried(() => snapshot(netns, new Set()));
     left = left.filter((index) => now.links.has(index));
   }
   return left.length === 0 ? [] : failed;
