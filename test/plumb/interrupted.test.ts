@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { Netns, PlumbError, listAddresses, openPlumbing, plumb, recover, unplumb } from 'podtap';
+import { Netns, PlumbError, addAddress, listAddresses, openPlumbing, plumb, recover, transaction, unplumb } from 'podtap';
 import { namespaceLock } from '../../lib/transaction/lock.js';
 import { openJournal } from '../../lib/transaction/journal.js';
 import { compare, dump } from '../oracle/dump.js';
@@ -103,6 +103,12 @@ await t.test('recover over a journal in which others have put things', { skip },
   t.equal(report.dropped.length, 2, 'a namespace that is nowhere');
   t.same(report.unreadable.map(({ path }) => path).sort(), [...planted.map((one) => join(journal, one)), bad.path].sort());
   for (const one of planted) t.ok(readdirSync(journal).includes(one), `${one} is still there`);
+  t.strictSame(compare(before, await dump(netns)), []);
+
+  // Nor does what cannot be read keep a transaction from being undone.
+  const enough = new Error('enough');
+  const failing = transaction(netns, async (tx) => (await addAddress(tx, 'lo', '10.9.9.9/32'), Promise.reject(enough)), { journal });
+  t.equal(await failing.catch((error: unknown) => error), enough);
   t.strictSame(compare(before, await dump(netns)), []);
 
   // A lock that cannot be one: told of what it stands before; the others are undone all the same.

@@ -36,12 +36,14 @@ await t.test('the order of a group is the first one that was seen', async (t) =>
   const later = of({ 'route/b': ['y', undefined] });
   later.orders.set('g', ['route/b']);
   t.strictSame(first.joined(later).orders.get('g'), ['route/a', 'route/b']);
+  first.add(later);
+  t.strictSame(first.orders.get('g'), ['route/a', 'route/b']);
 });
 
 await t.test('how a change has left things: what is as it was is not remembered, and no guess is left', (t) => {
   const images = of({ 'sysctl/a': ['0', '1'], 'sysctl/b': ['0', '1'], 'route/g|x': ['x', undefined], 'route/h|y': ['y', undefined] });
   images.touch('sysctl/c', undefined, 'any');
-  images.touch('sysctl/b', '0', ['2']);
+  images.touch('sysctl/b', '1', ['2']); // later: it was 0 before both
   images.additions.set('rule/ipv4/', ['rule/ipv4/7|old']);
   images.orders.set('route/g', ['route/g|x', 'route/g|z']);
   images.orders.set('route/h', ['route/h|y']);
