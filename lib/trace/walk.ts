@@ -4,12 +4,12 @@ import type { Link } from '../wire/link.js';
 import type { InfoOf, PortOf } from '../wire/link.js';
 import type { FdbEntry, Neighbor } from '../wire/neighbor.js';
 import type { Route } from '../wire/route.js';
-import { BROADCAST, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, type Frame, type Packet, frameLength, vxlanLength } from '../wire/frame.js';
-import { parseIp } from '../wire/text.js';
+import { BROADCAST, ETH_P_IP, ETH_P_IPV6, type Frame, type Packet, frameLength, vxlanLength } from '../wire/frame.js';
 import { splitCidr } from '../check.js';
 import { type Verdict, classify } from './classify.js';
 import type { Answer, Beside, Hop, Loss, LossCode } from './hop.js';
 import { Trail } from './hop.js';
+import { isQuestion, passAnswer, passIn, passOut, question } from './discovery.js';
 import { passBridge, passThrough } from './hooks.js';
 import { isInside, lookUp } from './look-up.js';
 import type { Guest, Place, Space, World } from './space.js';
@@ -390,11 +390,10 @@ export class Walker {
   /** A frame has come to the stack of the host. */
   private async up(place: Place, frame: Frame, trail: Trail, local?: LocalEntry): Promise<readonly Outcome[]> {
     const { space, link } = place;
-    if (frame.arp !== undefined) {
-      const passed = await passThrough(['arp'], { space, hook: 'input', iif: link, first: this.first }, frame, trail);
+    if (isQuestion(frame)) {
+      const passed = await passIn(place, frame, trail, this.first);
       return passed.verdict.go === 'on' ? [{ end: 'heard', place, trail: passed.trail }] : [stopped(passed.trail, passed.verdict, place)];
     }
-    if (isQuestion(frame)) return [{ end: 'heard', place, trail }];
     // Of the loopback only what was forwarded to it can be somebody else's.
     if (local === undefined && trail.beside.packetType === 'otherhost')
       return [lost(trail, 'NOT_ADDRESSED', place, `the frame is addressed to ${frame.destination}, and ${link.name} in ${space.name} is ${link.mac}`)]; // prettier-ignore
@@ -528,30 +527,33 @@ export class Walker {
       return { mac: entry.mac, trail: trail.decide({ by: 'neighbor', address, mac: entry.mac, entry, text }) };
     }
     const ask = async (frame: Frame): Promise<readonly Outcome[]> => {
-      const passed = await passThrough(['arp'], { space, hook: 'output', oif: link, first: this.first }, frame, new Trail());
+      const passed = await passOut(place, frame, new Trail(), this.first);
       return passed.verdict.go === 'on' ? this.transmit(place, passed.frame, passed.trail) : [stopped(passed.trail, passed.verdict, place)];
     };
-    return this.askFor(
-      place,
-      link.mac,
-      address,
-      await this.asker(place, address, source),
-      trail,
-      `${space.name} has no neighbour entry for ${address} on ${link.name}`,
-      ask,
-    );
+    const why = `${space.name} has no neighbour entry for ${address} on ${link.name}`;
+    const asker = await this.asker(place, address, source);
+    if (asker === undefined) return lost(trail, 'NO_NEIGHBOR', place, `${why}, and no link-local address there to ask from`);
+    return this.askFor(place, link.mac, address, asker, trail, why, ask, place);
   }
 
-  /** The source of the packet, where it is the host's own; else one of its addresses, those of the interface first (arp_solicit()). */
-  private async asker({ space, link }: Place, address: string, source: string): Promise<string> {
-    if ((await space.owner(source)) !== undefined) return source;
-    const family = (await space.addresses()).filter((one) => one.address.includes(':') === address.includes(':'));
+  /**
+   * The source of the packet, where it is the host's own; else one of its addresses, those of the interface first (arp_solicit()). Of IPv6
+   * an address of the interface, else its link-local one (ndisc_solicit()). undefined: there is none.
+   */
+  private async asker({ space, link }: Place, address: string, source: string): Promise<string | undefined> {
+    const ipv6 = address.includes(':');
+    const family = (await space.addresses()).filter((one) => one.address.includes(':') === ipv6);
     const on = family.filter(({ ifindex }) => ifindex === link.ifindex);
+    if (ipv6) {
+      const own = on.map((one) => ({ ...one, address: splitCidr(one.address).address }));
+      return own.some((one) => one.address === source) ? source : own.find(({ scope }) => scope === 'link')?.address;
+    }
+    if ((await space.owner(source)) !== undefined) return source;
     const best = on.find((one) => isInside(address, one.address)) ?? on[0] ?? family.find(({ scope }) => scope !== 'host');
     return best === undefined ? source : splitCidr(best.address).address;
   }
 
-  /** Sends the question where `ask` puts it, and hears who would answer. */
+  /** Sends the question where `ask` puts it, and hears who would answer. `host`: who asks, where it is no guest. */
   async askFor(
     place: Place,
     mac: string,
@@ -560,29 +562,42 @@ export class Walker {
     trail: Trail,
     why: string,
     ask: (frame: Frame) => Promise<readonly Outcome[]>,
+    host?: Place,
   ): Promise<{ mac: string; trail: Trail } | Outcome> {
     // prettier-ignore
     const outcomes = await ask(question(mac, source, address));
-    const answers: Answer[] = [];
+    const answers: (Answer & { readonly trail: Trail })[] = [];
     const silent: string[] = [];
+    const refusals: string[] = [];
+    // What decides of the question, and of the answer, decides whether there is one.
+    let asking = trail;
     for (const outcome of outcomes) {
+      if (outcome.end === 'lost' && outcome.loss.code === 'FILTERED') refusals.push(outcome.loss.reason);
       if (outcome.end !== 'heard') continue;
+      const { place: there, guest } = outcome;
       const answer = outcome.answer ?? (await this.answer(outcome, address, source));
-      if (answer !== undefined) answers.push(answer);
-      else silent.push(`${outcome.place.link.name} in ${outcome.place.space.name}`);
+      if (answer === undefined) silent.push(`${there.link.name} in ${there.space.name}`);
+      if (answer === undefined) continue;
+      const from = guest === undefined && outcome.answer === undefined ? there : undefined;
+      const passed = address.includes(':') ? await passAnswer(from, host, { mac: answer.mac, address, asker: source }, outcome.trail, this.first) : outcome; // prettier-ignore
+      if ('lost' in passed) {
+        refusals.push(`the answer of ${there.link.name} in ${there.space.name} is lost: ${passed.lost}`);
+        asking = asking.doubt(...passed.trail.undecided);
+      } else answers.push({ ...answer, trail: passed.trail });
     }
-    const [answer] = [...answers].sort((a, b) => Number(a.by !== 'address' && a.by !== 'guest') - Number(b.by !== 'address' && b.by !== 'guest')); // prettier-ignore
+    const [chosen] = [...answers].sort((a, b) => Number(a.by !== 'address' && a.by !== 'guest') - Number(b.by !== 'address' && b.by !== 'guest')); // prettier-ignore
     const asked = address.includes(':') ? 'neighbour discovery' : 'ARP';
-    if (answer === undefined) {
-      const whom = silent.length === 0 ? 'nobody hears the question' : `of those who hear the question (${silent.join(', ')}) nobody has the address, or answers for it`; // prettier-ignore
-      // What decides of the question decides whether there is an answer.
-      const asking = trail.doubt(...outcomes.flatMap((one) => one.trail.undecided));
+    if (chosen === undefined) {
+      const nobody = silent.length > 0 ? `of those who hear the question (${silent.join(', ')}) nobody has the address, or answers for it` : refusals.length === 0 ? 'nobody hears the question' : 'nobody answers'; // prettier-ignore
+      const whom = [nobody, ...refusals].join('; ');
+      asking = asking.doubt(...outcomes.flatMap((one) => one.trail.undecided));
       return lost(asking, 'NO_NEIGHBOR', place, `${why}, and asked by ${asked}, ${whom}`, 'destination host unreachable');
     }
+    const { trail: heard, ...answer } = chosen;
     const how = { program: `podtap's eBPF program on ${answer.device} in ${answer.namespace}`, address: `${answer.device} in ${answer.namespace}, which has it,`, guest: `the guest behind ${answer.device} in ${answer.namespace}`, proxy_arp: `${answer.device} in ${answer.namespace}, by ${address.includes(':') ? 'proxy_ndp' : 'proxy ARP'},`, 'proxy entry': `${answer.device} in ${answer.namespace}, by a proxy entry,` }[answer.by]; // prettier-ignore
     const text = `${why}; asked by ${asked}, ${how} answers: it is at ${answer.mac}`;
     const others = answers.filter((one) => one.mac !== answer.mac);
-    const on = trail.decide({ by: 'neighbor', address, mac: answer.mac, answer, text });
+    const on = trail.doubt(...heard.undecided).decide({ by: 'neighbor', address, mac: answer.mac, answer, text });
     return { mac: answer.mac, trail: others.length === 0 ? on : on.note(`several answer for ${address}: ${answers.map((one) => `${one.device} in ${one.namespace} (${one.mac})`).join(', ')}`) }; // prettier-ignore
   }
 
@@ -679,17 +694,4 @@ function isUsable({ mac, state }: Neighbor): boolean {
 
 export function isGroup(mac: string): boolean {
   return (parseInt(mac.slice(0, 2), 16) & 1) === 1;
-}
-
-/** ARP, or neighbour discovery: only who hears it counts. */
-function isQuestion({ arp, packet }: Frame): boolean {
-  return arp !== undefined || packet?.icmp?.type === NEIGHBOR_SOLICITATION;
-}
-const NEIGHBOR_SOLICITATION = 135;
-
-function question(mac: string, source: string, address: string): Frame {
-  if (!address.includes(':'))
-    return { source: mac, destination: BROADCAST, type: ETH_P_ARP, arp: { operation: 'request', sender: { mac, address: source }, target: { mac: '00:00:00:00:00:00', address } } }; // prettier-ignore
-  const tail = [...parseIp(address)!.subarray(13)].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
-  return { source: mac, destination: `33:33:ff:${tail}`, type: ETH_P_IPV6, packet: { source, destination: address, ttl: 255, protocol: 'icmpv6', length: 72, icmp: { type: NEIGHBOR_SOLICITATION, code: 0 } } }; // prettier-ignore
 }

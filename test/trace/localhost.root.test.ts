@@ -135,6 +135,19 @@ await proof('what a guest and the pod send each other', async (t) => {
       await sidecar.drop(hold);
     }
   }
+  // A process may have a guest's port for its side of a connection with another process.
+  await sidecar.serve('tcp', '127.0.0.1', 8080);
+  await sidecar.ask('tcp', '127.0.0.1', 8080, { from: ['127.0.0.1', 9001], text: 'a', expect: 1, hold: 'own' });
+  const own = await trace({
+    from: 'pod',
+    source: '127.0.0.1',
+    to: '127.0.0.1',
+    protocol: 'tcp',
+    ports: { source: 8080, destination: 9001 },
+  });
+  t.match(own, { delivered: true, at: { namespace: 'pod', device: 'lo' } }, String(own));
+  await alike(own, () => sidecar.ask('tcp', '127.0.0.1', 8080, { again: 'own', text: 'a', expect: 1 }));
+  await sidecar.drop('own');
   const long = await trace({ from: 'pod', source: '127.0.0.1', to: '127.0.0.1', ports: { source: 6000, destination: 9002 }, length: 1501 });
   t.match(
     long.loss,

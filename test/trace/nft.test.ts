@@ -403,6 +403,87 @@ await t.test('NAT of a connection that goes on is what the table of connections 
   }
 });
 
+await t.test('neighbour discovery passes the chains of IPv6, out and in', { skip }, async (t) => {
+  const [near, router, far] = [await fresh(t), await fresh(t), await fresh(t)];
+  const namespaces = { near, router, far };
+  for (const netns of [near, router, far])
+    inside(netns, 'ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.forwarding=1');
+  const end = { up: true, addrGenMode: 'none' } as const;
+  await createVeth(near, 'eth0', {
+    ...end,
+    addresses: ['fd01::2/64'],
+    peer: { ...end, scope: router, name: 'r0', addresses: ['fd01::1/64'] },
+  });
+  await createVeth(far, 'eth0', {
+    ...end,
+    addresses: ['fd02::2/64', 'fe80::2/64'],
+    peer: { ...end, scope: router, name: 'r1', addresses: ['fd02::1/64'] },
+  });
+  await addRoute(near, { dst: 'default', via: 'fd01::1' });
+  await addRoute(far, { dst: 'default', via: 'fd02::1' });
+  await settled(namespaces);
+  const forget = (): void => {
+    for (const netns of [near, router, far]) inside(netns, 'ip -6 neighbour flush all');
+  };
+  const trace = (to: string): Promise<PathTrace> => {
+    forget();
+    return tracePath({ namespaces, from: 'near', to });
+  };
+  const agrees = async (to: string, path: PathTrace, name: string): Promise<void> => {
+    forget();
+    t.equal((await ping(near, to, { timeout: 400 })).received === 1, path.delivered, `${name}: ${path.summary}`);
+    t.strictSame(path.undecided, [], name);
+  };
+  const chain = (hook: string, rule: string): string => `table ip6 t { chain c { type filter hook ${hook} priority 0; ${rule} } }`;
+  const [solicit, advertise] = ['icmpv6 type nd-neighbor-solicit', 'icmpv6 type nd-neighbor-advert'];
+  for (const [netns, hook, rule, reason] of [
+    [near, 'output', `${solicit} drop`, /nobody answers; chain ip6 t c \(output\) in near drops it/],
+    [near, 'postrouting', `${solicit} drop`, /chain ip6 t c \(postrouting\) in near drops it/],
+    [router, 'prerouting', `${solicit} drop`, /chain ip6 t c \(prerouting\) in router drops it/],
+    [router, 'input', `${solicit} drop`, /chain ip6 t c \(input\) in router drops it/],
+    [router, 'input', 'ip6 daddr ff02::1:ff00:1 drop', /chain ip6 t c \(input\) in router drops it/],
+    [router, 'input', 'ip6 daddr ff02::1:ff00:2 drop', undefined],
+    [router, 'output', `${advertise} drop`, /the answer of r0 in router is lost: chain ip6 t c \(output\) in router drops it/],
+    [router, 'postrouting', `${advertise} drop`, /the answer of r0 in router is lost/],
+    [near, 'prerouting', `${advertise} drop`, /the answer of r0 in router is lost: chain ip6 t c \(prerouting\) in near/],
+    [near, 'input', `${advertise} drop`, /the answer of r0 in router is lost: chain ip6 t c \(input\) in near/],
+    [near, 'input', `ip6 saddr fd01::1 ip6 daddr fd01::2 ${advertise} ip6 hoplimit 255 drop`, /the answer/],
+    [near, 'forward', `${advertise} drop`, undefined],
+    [near, 'output', `${solicit} ct state != untracked drop`, undefined],
+    [near, 'input', `${advertise} ct state untracked drop`, /the answer/],
+  ] as const) {
+    rules(netns, chain(hook, rule));
+    const path = await trace('fd01::1');
+    if (reason === undefined) t.equal(path.loss, undefined, path.summary);
+    else t.match(path.loss, { code: 'NO_NEIGHBOR', namespace: 'near', device: 'eth0', reason }, rule);
+    await agrees('fd01::1', path, `${hook} ${rule}`);
+    rules(netns, '');
+  }
+  // What is known is not asked for.
+  const { mac } = (await getLink(router, 'r0'))!;
+  await setNeighbor(near, 'eth0', { address: 'fd01::1', mac, state: 'permanent' });
+  rules(near, chain('output', `${solicit} drop`));
+  const known = await trace('fd01::1');
+  t.match(known, { delivered: true });
+  await agrees('fd01::1', known, 'known');
+  inside(near, 'ip neighbour delete fd01::1 dev eth0');
+  rules(near, chain('output', `${solicit} limit rate 1/second drop`));
+  t.match(await trace('fd01::1'), { delivered: false, undecided: [{ namespace: 'near', text: /chain ip6 t c \(output\)/ }] });
+  rules(near, '');
+  // A router asks from its link-local address, and without one not at all.
+  const asked = await trace('fd02::2');
+  t.match(asked.loss, { code: 'NO_NEIGHBOR', namespace: 'router', device: 'r1', reason: /no link-local address there to ask from/ });
+  await agrees('fd02::2', asked, 'no link-local address');
+  await addAddress(router, 'r1', 'fe80::1/64');
+  const found = await trace('fd02::2');
+  t.match(found, { delivered: true }, found.summary);
+  await agrees('fd02::2', found, 'link-local address');
+  rules(far, chain('input', `ip6 saddr fe80::1 ${solicit} drop`));
+  const dropped = await trace('fd02::2');
+  t.match(dropped.loss, { code: 'NO_NEIGHBOR', namespace: 'router' }, dropped.summary);
+  await agrees('fd02::2', dropped, 'from its link-local address');
+});
+
 await t.test(
   'iptables: by nftables it is followed as far as it is known; the old one is mentioned',
   { skip: skip || requires('iptables') },
