@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { localhost } from '../../lib/kernel/programs/localhost.js';
 import type { LocalhostConfig } from '../../lib/localhost/config.js';
+import { decodeProgramsConfig } from '../../lib/wire/bpf/localhost-look.js';
 import { CELLS, LONGEST_TEXT, decodeTold, emptyCell, localhostCounters, localhostMaps } from '../../lib/wire/bpf/localhost.js';
 
 const config: LocalhostConfig = {
@@ -96,5 +97,18 @@ void t.test('ranges', (t) => {
     }),
     { numRuns: Number(process.env.RUNS ?? 100) },
   );
+  t.end();
+});
+
+void t.test('what the programs are told can be read back', (t) => {
+  const read = (one: LocalhostConfig): ReturnType<typeof decodeProgramsConfig> => decodeProgramsConfig(localhostMaps(one).configs![0]![1]);
+  const { link, podHasAddresses, mac, aliases, loopback, aliasMac } = config;
+  const plain = { link, podHasAddresses, several: true, listeners: true, noNextHop: false, aliases, loopback, firstTap: 20, addresses: ['10.1.0.2', '10.1.0.3', undefined, undefined], known: new Set([1, 2]), mac, aliasMac }; // prettier-ignore
+  t.strictSame(read(config), { ...plain, gateway: '10.1.0.254', gatewayMac: '02:00:00:00:00:11' });
+  t.match(read({ ...config, gateway: { address: '10.1.0.254', mac: aliasMac } }), { noNextHop: true, gatewayMac: aliasMac });
+  const { gateway: _, ...without } = config;
+  const alone = read({ ...without, podHasAddresses: false, guests: [{ slot: 1, tap: 20, ports: [] }] });
+  t.match(alone, { podHasAddresses: false, several: false, listeners: false, noNextHop: false });
+  t.equal(alone.gateway, undefined);
   t.end();
 });

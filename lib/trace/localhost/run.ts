@@ -1,4 +1,5 @@
-// One of the programs of native/bpf/localhost.c, looked at with one frame: what it finds in its maps and among sockets, and what it makes of the frame.
+// One of the programs of native/bpf/localhost.c, looked at with one frame: what it finds in its maps and among sockets, and what it
+// makes of the frame.
 import { UnsupportedError } from '../../errors.js';
 import { findSocket } from '../../kernel/diag.js';
 import type { HookProgram } from '../../kernel/hooks.js';
