@@ -1,5 +1,5 @@
 // npm run test:kernels: the tests of what the kernel does, on Debian's kernels, each in a virtual machine whose files are this machine's,
-// read-only, under a layer of memory. Everything there is ten times slower than here: it is not part of npm test.
+// read-only, under a layer of memory. Without KVM everything there is ten times slower than here: it is not part of npm test.
 //   npm run test:kernels                     both kernels, the usual rooms
 //   npm run test:kernels -- 6.12 plumb/ wire one of them; files whose path contains one of the words
 //   npm run test:kernels -- all              every file
@@ -20,6 +20,13 @@ const kernels = { 6.1: 'linux-image-amd64', 6.12: 'linux-image-6.12-amd64' };
 /** Where the kernel decides; not what takes an hour there, or is the same on any. */
 const usual = ['wire/', 'operation/', 'primitive/', 'kernel/', 'transaction/', 'plumb/', 'lab/'];
 const unusual = /fuzz|endurance|oracle|crash|workers|tamper/;
+
+/**
+ * KVM where the processor has it: a /dev/kvm without (PVM) carries only kernels that were made for it, and these as good as never. Where the
+ * device cannot be opened QEMU takes the next.
+ */
+const tcg = '-accel tcg,thread=multi';
+const accelerators = /^flags\b.*\s(vmx|svm)\s/m.test(readFileSync('/proc/cpuinfo', 'latin1')) ? `-accel kvm ${tcg}` : tcg;
 
 await main(async () => {
   const words = process.argv.slice(2);
@@ -77,7 +84,7 @@ async function run(kernel, files) {
     const append = ['console=ttyS0', 'quiet', 'panic=-1', 'tsc=reliable', 'mitigations=off', ...Object.entries(told).map(([name, value]) => `vm.${name}=${value}`)]; // prettier-ignore
     const share = (/** @type {string} */ path, /** @type {string} */ tag, /** @type {string} */ more) =>
       ['-virtfs', `local,path=${path},mount_tag=${tag},security_model=none,multidevs=remap${more}`]; // prettier-ignore
-    const machine = '-M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 3072 -nodefaults -no-user-config -display none -no-reboot -chardev stdio,id=console,signal=off -serial chardev:console'; // prettier-ignore
+    const machine = `-M q35 ${accelerators} -cpu max -smp 2 -m 3072 -nodefaults -no-user-config -display none -no-reboot -chardev stdio,id=console,signal=off -serial chardev:console`; // prettier-ignore
     const child = spawn(
       'qemu-system-x86_64',
       [
@@ -94,6 +101,8 @@ async function run(kernel, files) {
       { stdio: ['ignore', 'pipe', 'inherit'] },
     );
     const stop = () => child.kill('SIGKILL');
+    // Ended from outside, it leaves no machine behind.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1));
     process.once('exit', stop);
     const parser = results.parser();
     parser.write('TAP version 14\n');

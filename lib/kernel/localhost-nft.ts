@@ -1,9 +1,10 @@
 // The tables of nftables by which guests reach the localhost of their pod: made, made anew while they are in use, read, taken away.
-import { createHash } from 'node:crypto';
 import { NetlinkError, UnsupportedError } from '../errors.js';
+import type { Counter } from '../wire/bpf/redirect.js';
 import type { LocalhostConfig } from '../wire/localhost.js';
+import { sha256 } from '../digest.js';
 import type { Link } from '../wire/link.js';
-import { FAMILY, configurationOf, isMemory, isOwn, localhostTable, tableName } from '../wire/nft/localhost.js';
+import { FAMILY, configurationOf, countersOf, countingOn, isMemory, isOwn, localhostTable, tableName } from '../wire/nft/localhost.js';
 import { type NftChain, type NftChange, type NftRule, type NftSet, changeNft, listChains, listElements, listNftRules, listSets, listTables, nftGeneration } from './nft.js'; // prettier-ignore
 import { findLink, noLink } from './link.js';
 import type { Scope } from './netns.js';
@@ -78,7 +79,7 @@ export async function setLocalhostTable(scope: Scope, config: LocalhostConfig, s
       const memories = new Set(wanted.flatMap((one) => (isSet(one.add) && isMemory(one.add.set.name) ? [one.add.set.name] : [])));
       const stays = ({ name, hook }: NftChain): boolean =>
         chains.has(name) && String(chains.get(name)!.hook?.devices) === String(hook?.devices);
-      return [...without(is, { chain: stays, set: ({ name }) => memories.has(name) }), ...wanted];
+      return [...without(is, { chain: stays, set: ({ name }) => memories.has(name) }), ...countingOn(wanted, countersOf(is.rules))];
     },
     signal,
   );
@@ -131,6 +132,28 @@ function othersIn({ chains, rules, sets }: Contents): readonly string[] {
   ];
 }
 
+export interface LocalhostCounts {
+  /** By what became of frames; what the table does not count is absent. */
+  readonly counters: ReadonlyMap<string, Counter>;
+  /** How many flows are remembered at the moment, by the guest's slot; the pod's own processes are slot 0. */
+  readonly flows: ReadonlyMap<number, number>;
+}
+
+/** undefined: there is no such table. What was counted stays when the table is made anew, but for what passes meanwhile. */
+export async function countLocalhostTable(scope: Scope, link: number): Promise<LocalhostCounts | undefined> {
+  const table = tableName(link);
+  const is = await read(scope, table).catch(vanished);
+  if (is === undefined) return undefined;
+  const flows = new Map<number, number>();
+  for (const { name } of is.sets) {
+    const slot = /^pod6?$/.test(name) ? 0 : Number(/^flows_(\d+)$/.exec(name)?.[1] ?? -1);
+    if (slot < 0) continue;
+    const elements = (await listElements(scope, FAMILY, table, name).catch(vanished)) ?? [];
+    if (elements.length > 0) flows.set(slot, (flows.get(slot) ?? 0) + elements.length);
+  }
+  return { counters: countersOf(is.rules.filter(isOwn)), flows };
+}
+
 export interface LocalhostTable {
   readonly link: number;
   /** Of what it was made; undefined: it does not say any more. */
@@ -173,5 +196,5 @@ function digest(value: unknown): string {
     if (key === 'data' && typeof one === 'object' && one !== null && 'packets' in one) return undefined;
     return typeof one === 'bigint' ? String(one) : one instanceof Uint8Array ? Buffer.from(one).toString('hex') : one;
   });
-  return createHash('sha256').update(text).digest('hex').slice(0, 16);
+  return sha256(text).toString('hex').slice(0, 16);
 }

@@ -152,6 +152,9 @@ export interface RedirectAttachment {
   readonly source?: GuestSource;
 }
 
+/** Of the filter on the TAP, where nobody else has any, but what localhost puts ahead of it. */
+const TAP_PRIORITY = 16;
+
 /**
  * Loads the programs, and attaches them for good: they stay when this process ends, and hold their maps. The TAP's first, so that nothing
  * goes to the guest that it could not answer.
@@ -161,7 +164,7 @@ export async function attachRedirect(scope: Scope, where: RedirectAttachment): P
   const { link, tap, hook, order, parent = 'ffff:', priority = 1, source } = where;
   await using redirect = await loadRedirect({ link, tap, ...(source !== undefined && { source }) });
   const programs = [
-    { ifindex: tap, program: redirect.toLink!, name: 'podtap_to_link', parent: 'ffff:', priority: 1, settings: {} },
+    { ifindex: tap, program: redirect.toLink!, name: 'podtap_to_link', parent: 'ffff:', priority: TAP_PRIORITY, settings: {} },
     { ifindex: link, program: redirect.toGuest!, name: 'podtap_to_guest', parent, priority, settings: { order } },
   ];
   for (const { ifindex, program, name, settings, ...place } of programs) {

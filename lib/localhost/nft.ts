@@ -1,11 +1,14 @@
 // The nftables backend of localhost, as operations: the table, and filters of traffic control that let everything through to it. What comes in
 // is seen by filters first and by nftables after them (sch_handle_ingress(), nf_ingress() in net/core/dev.c); where filters redirect, nothing
-// is left for nftables. So a filter that ends the classification stands ahead of those, and the table does what they did.
+// is left for nftables. So a filter that ends the classification stands ahead of those, and the table does what they did. Where the guest's
+// frames are checked first, it is the check that lets them through: what is not the guest's still comes to the filter that drops it.
 import { PlumbError } from '../errors.js';
+import type { FilterRequest } from '../operation/filter.js';
 import type { Operation } from '../operation/kinds.js';
 import { deletions, isHook, ownName } from '../state/tc.js';
 import type { State } from '../state/snapshot.js';
 import type { LocalhostConfig } from '../wire/localhost.js';
+import type { BpfOptions } from '../wire/filter/bpf.js';
 import type { U32Options } from '../wire/filter/u32.js';
 import type { Filter, Qdisc } from '../wire/tc.js';
 
@@ -46,7 +49,11 @@ function passing(state: State, link: number): readonly Operation[] {
   const redirects = filters.filter((one) => ownName(one) === REDIRECT).map(({ priority }) => priority);
   if (redirects.length === 0) return [];
   const before = Math.min(...redirects);
-  if (filters.some((one) => isPassing(one) && one.priority < before)) return [];
+  const pass = passFor(filters.find(({ priority }) => priority === before)!);
+  const passes = filters.filter(isPassing);
+  if (passes.some((one) => one.priority < before && isSame(one, pass))) return [];
+  // One that lets through what it should not, since the check came later or is another one: what stands ahead of it is asked first.
+  const stale = deletions(passes, filters).map(({ ifindex, ...filter }): Operation => ({ op: 'filter.delete', link: ifindex, filter }));
   const taken = new Set(filters.map(({ priority }) => priority));
   let priority = before - 1;
   // Of others, those that stand before the datapath's stay before ours, too.
@@ -54,11 +61,23 @@ function passing(state: State, link: number): readonly Operation[] {
   if (priority === 0)
     throw new PlumbError(`no priority is left ahead of podtap's filter (${before}) on ${state.links.get(link)?.name ?? link}`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
   const parent = parentOf(state, link, filters);
-  return [{ op: 'filter.add', link, filter: { parent, protocol: 'all', priority, handle: '::1', kind: 'u32', options: everything } }];
+  return [{ op: 'filter.add', link, filter: { parent, protocol: 'all', priority, ...pass } }, ...stale];
+}
+
+/** What takes the same frames as one that redirects. */
+function passFor({ kind, options }: Filter): Pick<FilterRequest, 'kind' | 'handle' | 'options'> {
+  if (kind !== 'bpf') return { kind: 'u32', handle: '::1', options: everything };
+  return { kind: 'bpf', handle: '0x1', options: { classid: CLASS, operations: (options as BpfOptions).operations! } };
+}
+
+function isSame(one: Filter, { kind, options }: Pick<FilterRequest, 'kind' | 'options'>): boolean {
+  if (one.kind !== kind) return false;
+  const [now, wanted] = [one.options, options].map((given) => (given as BpfOptions).operations);
+  return kind !== 'bpf' || (now !== undefined && Buffer.compare(now, wanted!) === 0);
 }
 
 function isPassing({ kind, options, actions }: Filter): boolean {
-  return kind === 'u32' && actions === undefined && (options as U32Options | undefined)?.classid === CLASS;
+  return ['u32', 'bpf'].includes(kind) && actions === undefined && (options as U32Options | undefined)?.classid === CLASS;
 }
 
 function ingressFilters(state: State, ifindex: number): readonly Filter[] {

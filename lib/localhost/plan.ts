@@ -1,15 +1,18 @@
 // From what shall be reached to the operations that make it so: pure, but for what it is given.
+import { PlumbError } from '../errors.js';
+import { localhostPlaces } from '../kernel/localhost.js';
 import type { Operation } from '../operation/kinds.js';
 import { lackingPrograms } from '../operation/localhost-ebpf.js';
 import { lackingTable } from '../operation/localhost-nft.js';
 import { keys } from '../state/resource.js';
 import { devicesOf } from '../state/route.js';
 import type { Part, State } from '../state/snapshot.js';
+import { ownName } from '../state/tc.js';
 import { same } from '../state/value.js';
 import type { Address } from '../wire/address.js';
 import { RT_TABLE_LOCAL } from '../wire/constants.js';
 import type { Neighbor } from '../wire/neighbor.js';
-import type { Qdisc } from '../wire/tc.js';
+import type { Filter, Qdisc } from '../wire/tc.js';
 import type { Route } from '../wire/route.js';
 import type { Rule } from '../wire/rule.js';
 import type { Backend } from './backend.js';
@@ -67,7 +70,13 @@ export function localhostOperations(
   if (backend === 'nft')
     return [...operations, ...nft(config, state, !anew && now?.backend === 'nft' && same(now.config as never, config as never))];
   if (hook === 'filter') operations.push(...qdiscs(config, state));
-  if (now?.backend !== 'ebpf') operations.push({ op: 'localhost.ebpf', config, hook: hook ?? 'tcx' });
+  if (now?.backend !== 'ebpf')
+    operations.push({
+      op: 'localhost.ebpf',
+      config,
+      hook: hook ?? 'tcx',
+      ...(hook === 'filter' && { priority: freePriority(config, state) }),
+    });
   else if (!same(now.config as never, config as never) || lackingPrograms(state, config).length > 0)
     operations.push({ op: 'localhost.configure', config });
   return operations;
@@ -96,6 +105,21 @@ function qdiscs({ link, guests }: LocalhostConfig, state: State): readonly Opera
   return [...new Set([LOOPBACK, link, ...guests.map(({ tap }) => tap)])].flatMap((index): Operation[] =>
     kindOn(index) !== undefined ? [] : [{ op: 'qdisc.add', link: index, qdisc: { kind: index === LOOPBACK ? 'clsact' : 'ingress' } }],
   );
+}
+
+/**
+ * The first that no filter has where the programs go: others' may have any, the datapath's are 16 and above.
+ * @throws PlumbError ERR_PLUMB_CONFLICT: there is none ahead of the datapath's
+ */
+function freePriority(config: LocalhostConfig, state: State): number {
+  const places = new Set(localhostPlaces(config).map(({ ifindex }) => ifindex));
+  const filters = [...state.resources.values()].flatMap(({ kind, link, read }) => (kind === 'filter' && places.has(link!) ? [read as Filter] : [])); // prettier-ignore
+  const taken = new Set(filters.map(({ priority }) => priority));
+  const before = Math.min(Infinity, ...filters.filter((one) => ownName(one) !== undefined).map(({ priority }) => priority));
+  let priority = 1;
+  while (taken.has(priority)) priority++;
+  if (priority < before) return priority;
+  throw new PlumbError(`no priority is left ahead of podtap's filter (${before}) for the programs of the pod's localhost`, { code: 'ERR_PLUMB_CONFLICT' }); // prettier-ignore
 }
 
 export interface LocalhostProblem {

@@ -1,6 +1,6 @@
 // Which addresses stand for the pod's localhost: a /24 of link-local ones that the guest dials, and a /23 of the loopback's, from which its
 // packets come. Chosen against everything that the namespace has; for the same namespace, or the same label, the same ones.
-import { createHash } from 'node:crypto';
+import { sha256 } from '../digest.js';
 import { PodtapError } from '../errors.js';
 import { formatMac, parseIp } from '../wire/text.js';
 
@@ -37,7 +37,7 @@ const loopbacks: Candidates = { count: 254 * 128, at: (index) => `127.${(index >
 /** @throws PodtapError ERR_LOCALHOST_NO_RANGE: everything is taken */
 export function chooseRanges(seed: string, { prefixes, bound = [] }: Occupied): Ranges {
   const taken = [...prefixes, ...bound].flatMap((text) => spanOf(text) ?? []);
-  const digest = createHash('sha256').update(`podtap localhost ${seed}`).digest();
+  const digest = sha256(`podtap localhost ${seed}`);
   const mac = Uint8Array.from(digest.subarray(8, 14));
   mac[0] = (mac[0]! & 0xfc) | 2; // locally administered, and no group's
   return {

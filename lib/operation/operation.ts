@@ -2,18 +2,21 @@
 // printed and compared; its kind says how it is checked, which requests it becomes, and how a person would have typed it.
 import * as v from 'valibot';
 import { type LinkRef, type Schema, array, options } from '../check.js';
+import type { UnsupportedError } from '../errors.js';
 import type { LocalhostAttachment } from '../kernel/localhost.js';
 import type { RedirectAttachment } from '../kernel/redirect.js';
 import type { TunSpec } from '../kernel/tap.js';
 import type { Part } from '../state/snapshot.js';
+import type { Bytes } from '../wire/bytes.js';
 import type { Link } from '../wire/link.js';
 import type { LocalhostConfig } from '../wire/localhost.js';
+import type { Message } from '../wire/message.js';
 import type { Naming } from '../wire/names.js';
 import type { Touching } from './touching.js';
 
 /** What native code is asked to do for it. */
 export type Request =
-  | { readonly by: 'netlink'; readonly message: Uint8Array }
+  | { readonly by: 'netlink'; readonly message: Uint8Array; readonly doubt?: Doubt }
   | { readonly by: 'tun'; readonly spec: TunSpec }
   | { readonly by: 'bpf'; readonly attach: RedirectAttachment }
   | { readonly by: 'bpf'; readonly localhost: LocalhostAttachment }
@@ -22,6 +25,25 @@ export type Request =
   | { readonly by: 'nft'; readonly set: LocalhostConfig }
   | { readonly by: 'nft'; readonly without: number }
   | { readonly by: 'sysctl'; readonly key: string; readonly value: string };
+
+/**
+ * Of an attribute that came late: an older kernel passes over it without a word (nlmsg_parse_deprecated()), and makes something that matches
+ * more than was asked for, or deletes something else. How that is found out before it is done.
+ */
+export type Doubt = DoubtOfMade | DoubtOfMeant;
+
+export interface DoubtOfMade {
+  /** Requests that make the like of it, which does nothing, and take it away again; the first with NLM_F_ECHO. */
+  readonly trial: readonly Uint8Array[];
+  /** Of what the kernel tells that it has made. undefined: it is what was asked for. */
+  readonly judge: (from: Bytes, message: Message) => UnsupportedError | undefined;
+}
+
+export interface DoubtOfMeant {
+  /** What there is, and whether that is what shall go: a kernel that does not know an attribute has nothing with it. */
+  readonly dump: Uint8Array;
+  readonly isMeant: (from: Bytes, message: Message) => boolean;
+}
 
 /** An interface's name to its ifindex, among those that `links` named; an ifindex to itself. */
 export type FindLink = (link: LinkRef) => number;
@@ -58,8 +80,9 @@ export interface Made {
   readonly ifindex?: number | undefined;
 }
 
-export function netlink(message: Uint8Array): Request {
-  return { by: 'netlink', message };
+/** `doubt`: where an older kernel would take it for something else. */
+export function netlink(message: Uint8Array, doubt?: Doubt): Request {
+  return { by: 'netlink', message, ...(doubt !== undefined && { doubt }) };
 }
 
 /** The fields of an operation, its own name among them. */

@@ -17,6 +17,7 @@ import type { Operation } from './kinds.js';
 import type { LinkSet } from './link.js';
 import { restoreLocalhost } from './localhost.js';
 import type { QdiscRequest } from './qdisc.js';
+import { PASSING } from './rule.js';
 import type { RuleRequest } from '../wire/rule.js';
 import type { Filter } from '../wire/tc.js';
 
@@ -412,9 +413,6 @@ function isKernels(value: Value, local = true): boolean {
   const { protocol, table } = value as unknown as Route;
   return protocol === 'kernel' && (!local || table === 255);
 }
-
-/** FRA_PROTOCOL of rules that stand there for the time of an undo only. No daemon has this number (uapi/linux/rtnetlink.h). */
-const PASSING = '222';
 
 /**
  * The kernel looks for a gateway as a packet would, by the rules, and these may forbid now what they did not when the route was made:

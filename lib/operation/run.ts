@@ -5,7 +5,7 @@ import { detachTcx } from '../kernel/bpf.js';
 import { findIndexes } from '../kernel/link.js';
 import { deleteLocalhostTable, setLocalhostTable } from '../kernel/localhost-nft.js';
 import { attachLocalhost, configureLocalhost } from '../kernel/localhost.js';
-import { requestAndDump } from '../kernel/netlink.js';
+import { request, requestAndDump } from '../kernel/netlink.js';
 import { type Netns, type Scope, attachment } from '../kernel/netns.js';
 import { attachRedirect } from '../kernel/redirect.js';
 import { writeSysctl } from '../kernel/sysctl.js';
@@ -13,7 +13,7 @@ import { type OpenedTun, openTun } from '../kernel/tap.js';
 import type { Reading, State } from '../state/snapshot.js';
 import { type Operation, kindOf } from './kinds.js';
 import { lacking } from './lacking.js';
-import type { Request } from './operation.js';
+import type { Doubt, Request } from './operation.js';
 
 /** What came of an operation beyond its having been done. */
 export interface Outcome {
@@ -116,8 +116,13 @@ export async function perform(netns: Scope, checked: readonly Operation[], setti
   };
   for (const [at, operation] of checked.entries()) {
     for (const one of kindOf(operation).requests(operation, find)) {
-      if (one.by === 'netlink') batch.push({ at, message: one.message });
-      else {
+      if (one.by === 'netlink' && one.doubt === undefined) batch.push({ at, message: one.message });
+      else if (one.by === 'netlink') {
+        await flush();
+        await underWay(inDoubt(netns, one.message, one.doubt!, signal)).catch((error: unknown) => {
+          throw failed(error, at);
+        });
+      } else {
         await flush();
         signal?.throwIfAborted();
         start(at, one);
@@ -126,6 +131,23 @@ export async function perform(netns: Scope, checked: readonly Operation[], setti
   }
   const last = await flush(reading?.requests);
   return { outcomes, after: last === undefined || last.interrupted ? undefined : reading?.read(last.dumped) };
+}
+
+/** In trips of its own, so that nothing is done before it is known what would come of it. */
+async function inDoubt(netns: Scope, message: Uint8Array, doubt: Doubt, signal: AbortSignal | undefined): Promise<void> {
+  const { socket } = attachment(netns);
+  const [told] = await request(socket, 'dump' in doubt ? [doubt.dump] : doubt.trial, signal);
+  const { from, messages } = told!;
+  if ('dump' in doubt) {
+    if (!messages.some((one) => doubt.isMeant(from, one)))
+      throw new PodtapError('ENOENT: there is none that has all of what was asked for', { code: 'ENOENT' });
+  } else {
+    for (const one of messages) {
+      const wrong = doubt.judge(from, one);
+      if (wrong !== undefined) throw wrong;
+    }
+  }
+  await request(socket, [message], signal);
 }
 
 async function direct(netns: Scope, one: Exclude<Request, { by: 'netlink' }>): Promise<Outcome> {

@@ -1,7 +1,7 @@
 // What nodes tell each other, and which of it is believed.
-import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { type Schema, array, boolean, check, integer, interfaceMac, ip, mtu, oneOf, optional, options, text } from '../check.js';
+import { sha256 } from '../digest.js';
 import { formatMac } from '../wire/text.js';
 import { OverlayError } from './error.js';
 import { type Family, type Subnet, Subnets, families, formatAddress, holds, parseAddress, parseSubnet } from './subnet.js';
@@ -73,7 +73,7 @@ export const givenNode = v.pipe(
 
 /** A MAC that every node can work out: locally administered, from the subnet. */
 export function vtepMacOf(subnet: string): string {
-  const bytes = Uint8Array.from(createHash('sha256').update(parseSubnet(subnet)?.text ?? subnet).digest().subarray(0, 6)); // prettier-ignore
+  const bytes = Uint8Array.from(sha256(parseSubnet(subnet)?.text ?? subnet).subarray(0, 6)); // prettier-ignore
   bytes[0] = (bytes[0]! & 0xfc) | 0x02; // IEEE 802, 8.4: local, unicast
   return formatMac(bytes, 0, 6);
 }

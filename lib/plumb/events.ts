@@ -31,7 +31,11 @@ export interface Followed {
   readonly follow: (problems: readonly Problem[]) => Promise<boolean>;
   /** Whether it depends on what nobody tells of. */
   readonly often: () => boolean;
+  /** What the last repair has left, and which one that was: 0, there was none. */
+  readonly repair: () => { readonly number: number; readonly left: readonly Problem[] };
 }
+
+const keyOf = ({ code, message }: Problem): string => `${code} ${message}`;
 
 export async function* eventsOf(
   netns: Netns,
@@ -47,14 +51,26 @@ export async function* eventsOf(
   let guest = record.guest;
   let attached: boolean | undefined;
   let broken = new Map<string, Problem>();
+  let repairs = localhost.repair().number;
   let next = changes.next();
   try {
     for (;;) {
+      // What was mended and breaks again before anybody has looked is told again, or it would stay so.
+      const { number, left } = localhost.repair();
+      if (number !== repairs) {
+        repairs = number;
+        const still = new Set(left.map(keyOf));
+        for (const [key, problem] of broken) {
+          if (still.has(key)) continue;
+          broken.delete(key);
+          yield { type: 'repaired', problem };
+        }
+      }
       const parts = [...faultParts(wiring), 'address'] as const;
       const state = await localhost.look(parts);
       const tap = state.links.get(wiring.tap.ifindex);
       const faults = [...faultsOf(wiring, state).map(problemOf), ...(await localhost.problems(state))];
-      const problems = new Map(faults.map((fault) => [`${fault.code} ${fault.message}`, fault]));
+      const problems = new Map(faults.map((fault) => [keyOf(fault), fault]));
       if (tap === undefined || (tap.kind !== 'tun' && tap.kind !== 'macvtap')) {
         // What the guest's end has left on the pod's interface takes the pod's network with it.
         for (const problem of problems.values()) if (problem.code === LEFT) yield* leftOn(netns, record, problem);

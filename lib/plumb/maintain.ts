@@ -47,10 +47,15 @@ async function patiently(work: () => Promise<unknown>): Promise<void> {
     try {
       return void (await work());
     } catch (error) {
-      // Somebody undoes it meanwhile: that it is gone is told next.
-      if (error instanceof PlumbError && error.code === 'ERR_PLUMB_CONFLICT') return;
+      // Somebody undoes it meanwhile, or an interface goes: that it is gone is told next.
+      if (error instanceof PlumbError && (error.code === 'ERR_PLUMB_CONFLICT' || errnoOf(error) === 'ENODEV')) return;
       if (!(error instanceof PlumbError && error.transient) || left === 0) throw error;
       await new Promise((resolve) => setTimeout(resolve, BETWEEN));
     }
   }
+}
+
+/** Of what the kernel refused. */
+function errnoOf({ code, cause }: PlumbError): unknown {
+  return code === 'ENODEV' ? code : (cause as { code?: unknown } | undefined)?.code;
 }

@@ -26,7 +26,9 @@ import { problemOf } from './datapath/datapath.js';
 import { type DatapathMode, faultParts, faultsOf } from './datapath/datapaths.js';
 import { localhostStep, mendStep } from './localhost/carry.js';
 import { type AddGuestOptions, FIRST_GUEST, type PlumbedGuest, addGuestStep, removeGuestStep, wantedGuest } from './localhost/guests.js';
-import { type ExposedLocalhost, dockerNow, exposed, localhostFaults, lookAt, shortcomings } from './localhost/localhost.js';
+import { type ExposedLocalhost, type Observed, dockerNow, exposed, localhostFaults, lookAt, shortcomings } from './localhost/localhost.js';
+import { unseenListeners } from './localhost/listeners.js';
+import { NextHopWatch, announceGateway, hasNextHop, nextHopNow } from './localhost/next-hop.js';
 import { type PlumbingStats, statsOf } from './localhost/stats.js';
 import { type Step, type Stepped, takeStep } from './step.js';
 
@@ -64,6 +66,7 @@ export class Plumbing implements AsyncDisposable {
   #kept = false;
   #undone = false;
   #tap: Tap | Macvtap | undefined;
+  #repair: ReturnType<Followed['repair']> = { number: 0, left: [] };
   /** Of further guests, by index. */
   readonly #taps = new Map<number, Tap | Macvtap>();
 
@@ -163,7 +166,10 @@ export class Plumbing implements AsyncDisposable {
     this.#taps.delete(gone);
   }
 
-  /** What passed so far: of the programs, or the table, that carry the pod's localhost and tell guests apart. Empty where there are none. */
+  /**
+   * What passed so far: of the programs, or the table, that carry the pod's localhost and tell guests apart, by the same names. Empty where there are
+   * none. A table knows no 'flowNew' and no 'failed', and counts the first guest's frames to the world as 'fromGuest', too.
+   */
   async stats(): Promise<PlumbingStats> {
     return this.#with((netns) => statsOf(netns, this.#record));
   }
@@ -216,28 +222,36 @@ export class Plumbing implements AsyncDisposable {
       const record = this.#record;
       const { wiring } = record;
       const state = await lookAt(netns, record, faultParts(wiring));
-      const problems = [...faultsOf(wiring, state).map(problemOf), ...localhostFaults(record, state, await dockerNow(netns, record))];
+      const problems = [...faultsOf(wiring, state).map(problemOf), ...localhostFaults(record, state, await observed(netns, record))];
       signal?.throwIfAborted();
       const idle = wanted && problems.length === 0 && (await this.#newTap().holders()).length === 0;
       const [toGuest, fromGuest] = idle ? await traffic(netns, wiring, signal) : (['skipped', 'skipped'] as const);
       for (const [way, crossing] of [['to', toGuest], ['from', fromGuest]] as const) // prettier-ignore
         if (crossing === 'lost') problems.push({ code: 'FRAME_LOST', message: `a frame ${way} the guest was lost on its way between ${wiring.link.name} and ${wiring.tap.name}`, fix: 'look for filters on both: tc filter show, nft list ruleset' }); // prettier-ignore
       const hooks = await readHooks(netns, wiring.link.ifindex).then((hooks) => warningsOf(hooks, wiring.mode), () => []); // prettier-ignore
-      const warnings = [...hooks, ...shortcomings(record)];
+      const warnings = [...hooks, ...shortcomings(record), ...(await unseenListeners(netns, record))];
       return { ok: problems.length === 0, toGuest, fromGuest, problems, ...(warnings.length > 0 && { warnings }) };
     });
   }
 
   /** Mends what `verify` finds, as far as that can be done. @returns the problems that are left */
   async repair(): Promise<readonly Problem[]> {
+    const left = await this.#mend();
+    this.#repair = { number: this.#repair.number + 1, left };
+    return left;
+  }
+
+  async #mend(): Promise<readonly Problem[]> {
     return this.#with(async (netns) => {
       const repaired = await repairWiring(netns, this.#record.wiring, this.#undoing).catch((error: unknown) => {
         throw plumbError(error);
       });
       if (this.#record.localhost === undefined) return repaired.map(problemOf);
+      const before = this.#record.localhost.config.gateway?.mac;
       await this.#step(netns, mendStep);
       const record = this.#record;
-      const left = localhostFaults(record, await lookAt(netns, record, []), await dockerNow(netns, record));
+      if (record.localhost?.config.gateway?.mac !== before) await announceGateway(netns, record);
+      const left = localhostFaults(record, await lookAt(netns, record, []), { docker: await dockerNow(netns, record) });
       return [...repaired.map(problemOf), ...left];
     });
   }
@@ -262,17 +276,22 @@ export class Plumbing implements AsyncDisposable {
     }
   }
 
-  /** What Docker's resolver does is followed while somebody listens. */
+  /** What Docker's resolver does is followed while somebody listens; what becomes of the next hop is told. */
   #followed(netns: Netns, signal: AbortSignal | undefined): Followed {
+    const watch = new NextHopWatch();
     return {
       look: (parts) => lookAt(netns, this.#record, parts),
-      problems: async (state) => localhostFaults(this.#record, state, await dockerNow(netns, this.#record)),
+      problems: async (state) => {
+        const now = { docker: await dockerNow(netns, this.#record), nextHop: await watch.now(netns, this.#record) };
+        return localhostFaults(this.#record, state, now);
+      },
       follow: async (problems) => {
         if (!problems.some(({ code }) => code === 'RESOLVER_MOVED')) return false;
         await this.#step(netns, (_, record) => localhostStep(netns, record, {}), signal);
         return true;
       },
-      often: () => this.#record.localhost?.asked.services.includes('docker-dns') === true,
+      repair: () => this.#repair,
+      often: () => this.#record.localhost?.asked.services.includes('docker-dns') === true || hasNextHop(this.#record),
     };
   }
 
@@ -317,8 +336,11 @@ export class Plumbing implements AsyncDisposable {
     if (netns === undefined) return { state: 'namespace-gone', leftBehind: [] };
     try {
       await using _ = await acquireHere(namespaceLock(netns.id));
+      // By a call that came first.
+      if (this.#undone) return { state: 'already-undone', leftBehind: [] };
       const { undone, leftBehind, failed } = await undo(netns, images, async () => undefined);
       if (failed.length > 0) throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, { code: 'ERR_TRANSACTION_UNDO', undone, leftBehind: [...leftBehind, ...failed] }); // prettier-ignore
+      this.#undone = true;
       return { state: 'undone', leftBehind };
     } finally {
       await netns.close();
@@ -346,4 +368,8 @@ export class Plumbing implements AsyncDisposable {
     this.#netns = undefined;
     await netns?.close();
   }
+}
+
+async function observed(netns: Netns, record: PlumbRecord): Promise<Observed> {
+  return { docker: await dockerNow(netns, record), nextHop: await nextHopNow(netns, record) };
 }

@@ -144,7 +144,9 @@ async function within(
       const indexes = new Set(gone.map(({ ifindex }) => ifindex));
       if (!('journal' in undoing))
         return commit({ record: settled(step.record, after), undoing: { images: undoing.images.joined(added, indexes) } });
-      const { journal, entry } = undoing;
+      const { journal } = undoing;
+      // What was undone beside it may have left it something.
+      const entry = (await reread(journal, undoing.entry)) ?? undoing.entry;
       const kept = recordOf(entry);
       const record = settled(step.record, after);
       const body = recordToValue({ ...kept, images: kept.images.joined(added, indexes), kept: recordValue(record) });

@@ -22,7 +22,8 @@ export async function listRules(scope: Scope, filter: { readonly family?: Family
  * Adds a rule. Without a `priority` the kernel takes the one before the last; without any address or `family` it is one of IPv4.
  *
  * Like `ip rule add from PREFIX table N`. RTM_NEWRULE.
- * @throws NetlinkError EEXIST: the same rule is there
+ * @throws NetlinkError EEXIST: the same rule is there; UnsupportedError: the kernel is too old for `dscp` (6.12), `flowLabel` (6.14) or the
+ *   masks of DSCP and ports (6.15), which it would pass over. Nothing is done then
  */
 export async function addRule(scope: Scope, rule: RuleRequest): Promise<void> {
   await run(scope, 'addRule', [{ op: 'rule.add', rule }]);

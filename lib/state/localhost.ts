@@ -5,6 +5,7 @@ import { readLocalhostTables } from '../kernel/localhost-nft.js';
 import type { Scope } from '../kernel/netns.js';
 import { type Resource, type Value, keys } from './resource.js';
 import type { State } from './snapshot.js';
+import { isGone } from './tcx.js';
 
 /** The interface of the pod by which a configuration goes, and the configuration: a LocalhostConfig, which this room does not look into. */
 export interface InForce {
@@ -30,15 +31,15 @@ export async function localhostResources(scope: Scope, state: State): Promise<re
 async function readPrograms(scope: Scope, state: State): Promise<readonly InForce[]> {
   const found: InForce[] = [];
   for (const link of state.links.keys()) {
-    await using opened = await openLocalhostOn(scope, link).catch(forbidden);
+    await using opened = await openLocalhostOn(scope, link).catch(forbiddenOrGone);
     const config = await opened?.configuration();
     if (config !== undefined) found.push({ link, config: config as unknown as Value });
   }
   return found;
 }
 
-function forbidden(error: unknown): undefined {
-  if ((error as { code?: unknown }).code !== 'EPERM') throw error;
+function forbiddenOrGone(error: unknown): undefined {
+  if ((error as { code?: unknown }).code !== 'EPERM' && !isGone(error)) throw error;
 }
 
 async function readTables(scope: Scope): Promise<readonly InForce[]> {

@@ -166,9 +166,10 @@ export function describe(key: string, state: State): string {
     case 'setting':
       return `${rest.join(' ')} of ${name}`;
     case 'route': {
-      const [head = '', way = ''] = key.split('|');
+      const [head = '', type = '', way = ''] = key.split('|');
       const [, table, address, length, metric] = head.split('/');
-      return `route ${address}/${length} table ${table} metric ${metric} ${devices(way)}`.trimEnd();
+      const by = way.includes('[') ? ' by several gateways' : way.replace(/^(?=[\da-f])/, ' via ').replace(/^(?=nhid)/, ' ');
+      return `route ${type === 'unicast' ? '' : `${type} `}${address}/${length} table ${table} metric ${metric}${devices(by)}`;
     }
     case 'nft':
       return `the nftables table netdev podtap_${rest[0]}`;

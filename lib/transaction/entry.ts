@@ -1,7 +1,7 @@
 // What a file of the journal says: bytes to values and back. Nothing here touches a disk.
-import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { type Schema, oneOf } from '../check.js';
+import { sha256 } from '../digest.js';
 import { PodtapError, invalidArgument } from '../errors.js';
 import { EncodingError, decodeValue, encodeValue } from './encoding.js';
 
@@ -68,7 +68,7 @@ export function nameOf(entry: {
 
 /** Of the names of files whose entries may have that label: the others need not be opened to find it. */
 export function labelSuffix(label: string): string {
-  return `-${createHash('sha256').update(label).digest('hex').slice(0, 16)}`;
+  return `-${sha256(label).toString('hex').slice(0, 16)}`;
 }
 
 export function encode({ cookie, ...rest }: Head, body: unknown): Uint8Array {
@@ -123,5 +123,5 @@ function decodeLine(line: string): Head | undefined {
 }
 
 function firstLine(rest: string | Uint8Array): string {
-  return `podtap journal ${FORMAT} ${createHash('sha256').update(rest).digest('hex')}`;
+  return `podtap journal ${FORMAT} ${sha256(rest).toString('hex')}`;
 }

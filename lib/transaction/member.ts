@@ -9,6 +9,7 @@ import { Touching } from '../operation/touching.js';
 import { Images } from '../state/images.js';
 import type { Value } from '../state/value.js';
 import { type Part, Reading, type State, hookPlaces, hooksOf, snapshot } from '../state/snapshot.js';
+import { Holders } from './holders.js';
 import type { Entry, Journal } from './journal.js';
 import { type Lock, acquire, acquireHere, namespaceLock } from './lock.js';
 import { recordOf, recordToValue } from './record.js';
@@ -160,6 +161,14 @@ export class Member {
 
   get journal(): Journal | undefined {
     return this.#options.journal;
+  }
+
+  /** What stays there while this is undone, all of it older; `undone` goes with it. */
+  async beside(undone: readonly string[]): Promise<Holders | undefined> {
+    const { journal } = this.#options;
+    const { cookie } = this.netns.id;
+    if (journal === undefined || cookie === undefined || this.#entry === undefined) return undefined;
+    return Holders.beside(journal, (await journal.entries({ cookie })).entries, new Set(undone), Infinity);
   }
 
   /** A full disk must not keep anybody from undoing. */

@@ -80,6 +80,15 @@ export function recordOf(entry: { readonly path: string; readonly body: unknown 
   };
 }
 
+export function isReadable(entry: Parameters<typeof recordOf>[0]): boolean {
+  try {
+    recordOf(entry);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function imagesOf({ touched, additions, orders }: v.InferOutput<typeof imagesSchema>): Images {
   const images = new Images();
   for (const [name, before, after] of touched) images.touch(name, before as Value, after as 'any' | Value[]);

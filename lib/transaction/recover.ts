@@ -4,14 +4,15 @@ import { type NetnsIdentity, locate } from '../kernel/locate.js';
 import { type Netns, share } from '../kernel/netns.js';
 import { seated, turn } from '../kernel/turn.js';
 import { Images } from '../state/images.js';
+import { Holders } from './holders.js';
 import type { Entry, EntryState, Journal, Unreadable } from './journal.js';
 import { acquire, namespaceLock, removeDeadLocks } from './lock.js';
-import { recordOf, recordToValue, type Record } from './record.js';
+import { type Record, isReadable, recordOf, recordToValue } from './record.js';
 import { undo } from './undo.js';
 
 export interface UndoReport {
   readonly state: 'undone' | 'already-undone' | 'namespace-gone';
-  /** What somebody else has changed meanwhile, and so stays, a line each. */
+  /** What is not as it was, a line each: what somebody else has changed meanwhile, and so stays; what another plumbing of the pod holds up, and comes back when that is undone. */
   readonly leftBehind: readonly string[];
 }
 
@@ -82,7 +83,7 @@ export async function undoAll(journal: Journal, netns: Netns, signal?: AbortSign
  * a route of one interface with the address of another.
  */
 export async function undoHeld(journal: Journal, given: readonly Entry[], netns: Netns): Promise<readonly string[]> {
-  const { entries, imagesOf } = await withSteps(journal, given);
+  const { all, entries, imagesOf } = await withSteps(journal, given);
   const images = new Images();
   for (const entry of entries) images.add(imagesOf(entry));
   let marked = [...entries];
@@ -97,7 +98,9 @@ export async function undoHeld(journal: Journal, given: readonly Entry[], netns:
     for (const one of [original, passing]) oldest.add(one);
     await mark(oldest);
   };
-  const { undone, leftBehind, failed } = await seated(() => undo(netns, images, touching));
+  const [first] = entries;
+  const beside = Holders.beside(journal, all, new Set(entries.map(({ id }) => id)), first!.created);
+  const { undone, leftBehind, failed } = await seated(() => undo(netns, images, touching, beside.all));
   if (failed.length > 0) {
     await mark(original); // whoever removes what is in the way must not find it again
     throw new TransactionError(`not everything could be put back: ${failed.join('; ')}`, {
@@ -106,6 +109,7 @@ export async function undoHeld(journal: Journal, given: readonly Entry[], netns:
       leftBehind: [...leftBehind, ...failed],
     });
   }
+  await beside.keep();
   for (const entry of marked.reverse()) {
     for (const part of await partsOf(journal, entry)) await journal.remove(part);
     await journal.remove(entry);
@@ -119,14 +123,15 @@ function bodyOf(entry: Entry, images: Images): Entry['body'] {
   return recordToValue(record.then === undefined ? { ...record, images } : { ...record, then: images });
 }
 
-/** A step that was interrupted goes with what it joins. */
+/** A step that was interrupted goes with what it joins. `all`: what the journal has on the namespace. */
 async function withSteps(
   journal: Journal,
   given: readonly Entry[],
-): Promise<{ readonly entries: readonly Entry[]; readonly imagesOf: (entry: Entry) => Images }> {
+): Promise<{ readonly all: readonly Entry[]; readonly entries: readonly Entry[]; readonly imagesOf: (entry: Entry) => Images }> {
   const all = (await journal.entries({ cookie: given[0]!.cookie })).entries.filter(isReadable);
   const steps = all.filter((one) => given.some(({ id }) => id === recordOf(one).joins) && !given.some(({ id }) => id === one.id));
   return {
+    all,
     entries: [...given, ...steps],
     imagesOf: (entry) => {
       const { images, then } = recordOf(entry);
@@ -157,7 +162,7 @@ function isWhole(entry: Entry): boolean {
 /** What stays of a transaction, with entries of its own: with that one it is undone, too. */
 async function partsOf(journal: Journal, entry: Entry): Promise<readonly Entry[]> {
   if (!isWhole(entry)) return [];
-  return (await journal.entries({ cookie: entry.cookie })).entries.filter((one) => !isWhole(one) && recordOf(one).main === entry.id);
+  return (await journal.entries({ cookie: entry.cookie })).entries.filter((one) => isReadable(one) && !isWhole(one) && recordOf(one).main === entry.id); // prettier-ignore
 }
 
 /** 'over': its transaction is, and it was for the case of a crash. */
@@ -177,19 +182,13 @@ export async function standingOf(journal: Journal, known: readonly Entry[]): Pro
     const { main, kept, joins, then } = recordOf(entry);
     if (joins !== undefined) return then === undefined && isJoined(entry, entries.values()) ? 'over' : 'unfinished';
     if (main === undefined) return entry.state === 'applied' ? 'finished' : 'unfinished';
-    for (let at: string | undefined = main; at !== undefined; at = recordOf(entries.get(at)!).main)
+    const seen = new Set<string>(); // a circle, which podtap writes nowhere, has an end, too
+    for (let at: string | undefined = main; at !== undefined && !seen.has(at); at = recordOf(entries.get(at)!).main) {
       if (!entries.has(at)) return kept === undefined ? 'over' : entry.state === 'applied' ? 'finished' : 'unfinished';
+      seen.add(at);
+    }
     return 'unfinished';
   };
-}
-
-function isReadable(entry: Entry): boolean {
-  try {
-    recordOf(entry);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** What recovering found of one entry. */
@@ -288,21 +287,22 @@ async function recoverTogether(
   report: Report,
 ): Promise<void> {
   const [first] = entries;
-  const netns = await namespaceOf(first!, recordOf(first!));
+  let netns: Netns | undefined;
   const found = ({ label = step?.label, netns: where, state }: Entry): Found => ({
     ...(label !== undefined && { label }),
     netns: netns?.path ?? where,
     state: standing === 'unfinished' && state === 'applied' ? 'applying' : state,
     ...(step !== undefined && { step: true }),
   });
-  if (netns === undefined) {
-    for (const entry of entries) {
-      await journal.remove(entry);
-      report.dropped.push(found(entry));
-    }
-    return;
-  }
   try {
+    netns = await namespaceOf(first!, recordOf(first!));
+    if (netns === undefined) {
+      for (const entry of entries) {
+        await journal.remove(entry);
+        report.dropped.push(found(entry));
+      }
+      return;
+    }
     const lock = await acquire(journal.directory, namespaceLock(netns.id), { wait: false });
     if (lock === undefined) {
       report.busy.push(...entries.map(found));
@@ -324,12 +324,12 @@ async function recoverTogether(
         const told = parts.length > 0 ? parts : now;
         report.undone.push(...told.map((entry, index) => ({ ...found(entry), leftBehind: index === 0 ? leftBehind : [] })));
       }
-    } catch (error) {
-      report.failed.push(...entries.map((entry) => ({ ...found(entry), reason: (error as Error).message })));
     } finally {
       await lock.release();
     }
+  } catch (error) {
+    report.failed.push(...entries.map((entry) => ({ ...found(entry), reason: (error as Error).message })));
   } finally {
-    await netns.close();
+    await netns?.close();
   }
 }

@@ -293,7 +293,9 @@ export class Work {
     const all = { undone: [] as string[], leftBehind: [] as string[], failed: [] as string[] };
     for (const [member, images] of [...layer.images].reverse()) {
       try {
-        const one = await undo(member.netns, images, (passing) => member.undoing(passing));
+        const beside = await member.beside(layer.kept.map(({ entry }) => entry.id));
+        const one = await undo(member.netns, images, (passing) => member.undoing(passing), beside?.all);
+        if (one.failed.length === 0) await beside?.keep();
         for (const key of ['undone', 'leftBehind', 'failed'] as const) all[key].push(...one[key]);
       } catch (error) {
         all.failed.push((error as Error).message);

@@ -7,18 +7,20 @@ import type { Netns } from '../kernel/netns.js';
 import { type Operation, command } from '../operation/kinds.js';
 import { Target, letThrough, passingRules } from '../operation/restore.js';
 import { checkOperations, failedAt, perform } from '../operation/run.js';
+import { type Holder, waiting } from '../state/holder.js';
 import { Images } from '../state/images.js';
 import { describe, reconcile, sysctlsOf } from '../state/reconcile.js';
 import { kindOfKey, linkOfKey } from '../state/resource.js';
 import { devicesOf } from '../state/route.js';
 import { type Part, type State, snapshot } from '../state/snapshot.js';
+import { type Value, same } from '../state/value.js';
 import type { Address } from '../wire/address.js';
 import type { Route } from '../wire/route.js';
 
 export interface Undone {
   /** What was put back or taken away, a line each. */
   readonly undone: readonly string[];
-  /** What somebody else has changed, and so stays. */
+  /** What somebody else has changed, and so stays; and what comes back with something else that is to be undone. */
   readonly leftBehind: readonly string[];
   /** What was tried and did not succeed: with it, the undo is not over. */
   readonly failed: readonly string[];
@@ -35,9 +37,16 @@ const LONGEST_PAUSE = 100;
 
 /**
  * Puts back what `images` tell of. May be repeated: what is as it was is left alone. `prepare` is told, before the first change, of what is
- * not in `images` and may be gone for a moment on the way, such as a route that must stand behind one that comes back.
+ * not in `images` and may be gone for a moment on the way, such as a route that must stand behind one that comes back. `holders` are other
+ * changes in this namespace, which stay: what they are told of must be kept once this one is undone.
  */
-export async function undo(netns: Netns, images: Images, prepare: (passing: Images) => Promise<unknown>): Promise<Undone> {
+export async function undo(
+  netns: Netns,
+  given: Images,
+  prepare: (passing: Images) => Promise<unknown>,
+  holders: readonly Holder[] = [],
+): Promise<Undone> {
+  let images = given;
   const parts = partsOf(images);
   const look = (): Promise<State> => retried(() => snapshot(netns, parts, () => sysctlsOf(images)));
   let state = await look();
@@ -47,22 +56,54 @@ export async function undo(netns: Netns, images: Images, prepare: (passing: Imag
     await performEach(netns, passing);
     state = await look();
   }
-  const { wants, made, leftBehind } = reconcile(images, state);
-  const undone = [...wants.keys()].map((key) => describe(key, state));
-  for (const index of made) undone.push(`interface ${state.links.get(index)?.name ?? `if${index}`}`);
+  for (const holder of holders) images = holder.relieve(images, state);
+  const { wants: all, made, leftBehind } = reconcile(images, state);
+  const wants = new Map(all);
+  const texts = new Map([...all.keys()].map((key) => [key, describe(key, state)]));
+  const later: string[] = [];
+  const names = made.map((index) => `interface ${state.links.get(index)?.name ?? `if${index}`}`);
   await prepare(passingImages(wants, images, state));
   let failed: readonly string[] = [];
   let told: Promise<void> | undefined;
   if (wants.size > 0) {
-    const target = new Target(state, wants, images.orders);
-    ({ failed, state } = await converge(netns, target, state, look));
+    ({ failed, state } = await converge(netns, new Target(state, wants, images.orders), state, look));
+    if (failed.length > 0) later.push(...handOver(wants, images, state, holders));
+    if (later.length > 0) ({ failed, state } = await converge(netns, new Target(state, wants, images.orders), state, look));
     // The wire may be down: neighbours ask again by themselves.
     told = tell(netns, state, wants).catch(() => undefined);
   }
+  if (failed.length > 0) failed = [...failed, ...sourceless(wants, state)];
   // The pod works by now.
   const undeleted = await deleteLinks(netns, made, state);
   await told;
-  return { undone, leftBehind, failed: [...failed, ...undeleted] };
+  const undone = [...[...wants.keys()].map((key) => texts.get(key)!), ...names];
+  return { undone, leftBehind: [...leftBehind, ...later], failed: [...failed, ...undeleted] };
+}
+
+/** Routes that cannot be there before something else is undone; they are wanted here no more. A line each. */
+function handOver(wants: Map<string, Value>, images: Images, state: State, holders: readonly Holder[]): string[] {
+  const lines: string[] = [];
+  for (const [key, value] of wants) {
+    if (kindOfKey(key) !== 'route' || value === undefined || same(state.get(key), value)) continue;
+    for (const holder of holders) {
+      const needed = holder.receive(key, value, images, state);
+      if (needed === undefined) continue;
+      lines.push(waiting(key, needed, state));
+      wants.delete(key);
+      break;
+    }
+  }
+  return lines;
+}
+
+/** Why the kernel has refused a route, in words: of all that may be missing, it does not say that it is this. */
+function sourceless(wants: ReadonlyMap<string, Value>, state: State): string[] {
+  const there = new Set([...state.resources.values()].filter(({ kind }) => kind === 'address').map(({ value }) => (value as unknown as Address).address.replace(/\/.*/, ''))); // prettier-ignore
+  return [...wants].flatMap(([key, value]) => {
+    if (kindOfKey(key) !== 'route' || value === undefined || same(state.get(key), value)) return [];
+    const { src } = value as unknown as Route;
+    return src === undefined || there.has(src) ? [] : [`${describe(key, state)} needs the address ${src}, which no interface has`];
+  });
 }
 
 /** What shares an order with what comes back, and what the kernel takes away with an address or a MAC. */
@@ -125,6 +166,8 @@ function partsOf(images: Images): Set<Part> {
     if (kind === 'setting' || kind === 'sysctl' || kind === 'address')
       for (const part of ['address', 'route', 'rule', 'neighbor', 'proxy'] as const) parts.add(part);
     else if (kind !== 'link') parts.add(kind);
+    // Those that let a route come back are to be found again.
+    if (kind === 'route') parts.add('rule');
     // What others have hung on it meanwhile.
     if (kind === 'qdisc') parts.add('filter');
   }
@@ -168,7 +211,7 @@ async function deleteLinks(netns: Netns, made: readonly number[], state: State):
     const [only] = left;
     failed = await performEach(netns, left.length === 1 ? [{ op: 'link.delete', link: only! }] : together(left, state));
     if (failed.length === 0) return [];
-    const now = await snapshot(netns, new Set());
+    const now = await retried(() => snapshot(netns, new Set()));
     left = left.filter((index) => now.links.has(index));
   }
   return left.length === 0 ? [] : failed;

@@ -54,7 +54,7 @@ export const ruleFamily = messageFamily(
     ip_proto: [22, named(u8, ipProtocols)],
     sport_range: [23, portRange],
     dport_range: [24, portRange],
-    dscp: [25, u8], // since 6.13
+    dscp: [25, u8], // since 6.12
     flowlabel: [26, be32], // since 6.14, as its mask
     flowlabel_mask: [27, be32],
     sport_mask: [28, u16], // since 6.15, as the next two
@@ -99,7 +99,7 @@ export interface Rule {
   readonly mark?: number;
   /** Which bits of the mark count; absent: all. */
   readonly markMask?: number;
-  /** The DS field, IPv4's TOS (without ECN); `dscp` is its upper six bits (since 6.13). */
+  /** The DS field, IPv4's TOS (without ECN); `dscp` is its upper six bits (since 6.12). */
   readonly tos?: number;
   readonly dscp?: number;
   /** Masks of dscp and ports; absent: all bits. A flow label comes with its mask. */

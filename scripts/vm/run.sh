@@ -5,7 +5,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/t
 export TAP_TIMEOUT=1800 # seconds: everything here is ten times slower
 cd "$1" || exit 1
 # Only in this copy.
-find dist/test -name '*.test.js' -exec sed -i 's/^t\.setTimeout(/t.setTimeout(10 * /' {} +
+find dist/test -name '*.js' -exec sed -i 's/^\( *\)t\.setTimeout(/\1t.setTimeout(10 * /' {} +
 sed -i 's/timeout = 20_000/timeout = 200_000/; s/milliseconds = 5000/milliseconds = 50_000/' dist/test/support/inside.js
 modprobe tun
 ip link set lo up

@@ -48,7 +48,7 @@ async function loaded(t: Test, config: RedirectConfig): Promise<Redirect> {
 }
 
 async function answers(node: Netns): Promise<boolean> {
-  const { received } = await ping(node, GUEST.address, { count: 1, timeout: 1 });
+  const { received } = await ping(node, GUEST.address, { count: 1, timeout: 200 });
   return received === 1;
 }
 
@@ -94,7 +94,7 @@ for (const kind of ['tcx', 'cls_bpf'] as const) {
   await t.test(`${kind}: frames cross both ways, the pod sees none of them, and they are counted`, { skip }, async (t) => {
     const { node, pod: netns, tap, link } = await pod(t);
     const redirect = await loaded(t, { link, tap: tap.ifindex });
-    t.equal(await answers(node), true);
+    t.equal(await until(() => answers(node)), true);
     await attach(netns, link, redirect.toGuest!);
     await attach(netns, tap.ifindex, redirect.toLink!);
     t.strictSame(await exchange(node, netns, tap, [1, 2, 3, 4, 5]), { guest: [1, 2, 3, 4, 5], wire: [1, 2, 3, 4, 5] });
@@ -122,12 +122,12 @@ for (const kind of ['tcx', 'cls_bpf'] as const) {
     await again.waitAttached();
     t.equal(await until(async () => !(await answers(node))), true, 'another one, held');
     await setLink(netns, 'tap1', { up: false });
-    t.equal(await answers(node), true, 'down');
+    t.equal(await until(() => answers(node)), true, 'down');
     await redirect.configure({ link, tap: again.ifindex, fallBackIfDown: false });
     t.equal(await answers(node), false, 'down, and that is no reason');
     await setLink(netns, 'tap1', { up: true });
     t.equal(await deleteLink(netns, 'tap1'), true);
-    t.equal(await answers(node), true, 'gone');
+    t.equal(await until(() => answers(node)), true, 'gone');
     const { guestPassed } = await redirect.statistics();
     t.ok(guestPassed.packets > 2n);
   });
@@ -140,7 +140,7 @@ await t.test('paused: the pod gets what comes in, and what the guest sends goes 
   await attachTcx(netns, { ifindex: tap.ifindex, direction: 'ingress' }, redirect.toLink!);
   t.strictSame((await exchange(node, netns, tap, [1])).guest, [1]);
   await redirect.configure({ link: 0, tap: 0 });
-  t.equal(await answers(node), true);
+  t.equal(await until(() => answers(node)), true);
   await tap.send([frame(2, 64), frame(3, 64)]);
   t.equal(await until(async () => (await redirect.statistics()).linkFailed.packets === 2n), true);
   await redirect.configure({ link, tap: tap.ifindex });
@@ -220,7 +220,7 @@ await t.test('tcx: it outlives its process, and another one finds and removes it
   t.equal((await found!.statistics()).guestRedirected.packets, 2n);
   t.equal(await detachTcx(netns, hook, programs[0]!.id), true);
   t.equal(await detachTcx(netns, hook, programs[0]!.id), false);
-  t.equal(await answers(node), true);
+  t.equal(await until(() => answers(node)), true);
 });
 
 await t.test('cls_bpf: it outlives its process, and another one finds and removes it', { skip: cls }, async (t) => {
@@ -241,7 +241,7 @@ await t.test('cls_bpf: it outlives its process, and another one finds and remove
   t.match(await found!.toGuest!.info(), { id: options.id, tag: options.tag });
   t.equal((await found!.statistics()).guestRedirected.packets, 2n);
   t.equal(await deleteFilter(netns, link, { parent: 'ingress', protocol: 'all', priority, handle, kind: 'bpf' }), true);
-  t.equal(await answers(node), true);
+  t.equal(await until(() => answers(node)), true);
 });
 
 await t.test('what is not one of these programs is left alone', { skip: requires('root', 'tcx') }, async (t) => {

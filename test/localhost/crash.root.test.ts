@@ -1,4 +1,4 @@
 import { requires } from '../support/requires.js';
 import { crashes } from './crash.js';
 
-await crashes('ebpf', requires('root', 'tun', 'tcx', 'u32'));
+await crashes('ebpf', requires('root', 'tun', 'bpf_hook', 'u32'));

@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs';
 import t from 'tap';
 import { type Netns, openPlumbing, plumb, recover, unplumb } from 'podtap';
 import { backendFor } from '../../lib/plumb/localhost/localhost.js';
-import { snapshot } from '../../lib/state/snapshot.js';
+import { type Part, snapshot } from '../../lib/state/snapshot.js';
 import { canonical } from '../../lib/state/value.js';
 import { type Dump, compare, dump } from '../oracle/dump.js';
 import { requestsOf, withFaults } from '../oracle/faults.js';
@@ -21,7 +21,10 @@ export async function crashes(backend: 'ebpf' | 'nft', skip: string | false): Pr
 
   /** Of what the oracle does not see: programs, tables, what they were told. */
   const unseen = async (netns: Netns): Promise<string> => {
-    const state = await snapshot(netns, new Set([backend === 'ebpf' ? ('tcx' as const) : ('nft' as const), 'localhost' as const]));
+    const state = await snapshot(
+      netns,
+      new Set<Part>([...(backend === 'ebpf' ? (['tcx', 'filter'] as const) : (['nft'] as const)), 'localhost']),
+    );
     const found = [...state.resources.values()].filter(({ kind }) => ['tcx', 'nft', 'localhost'].includes(kind));
     return found.map(({ kind, key, value }) => (kind === 'tcx' ? key.replace(/\d+$/, '') : `${key} ${canonical(value)}`)).sort().join('\n'); // prettier-ignore
   };

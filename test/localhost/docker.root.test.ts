@@ -10,7 +10,7 @@ import { directory } from '../transaction/files.js';
 import { Engine } from './engine.js';
 
 t.setTimeout(400_000);
-const skip = requires('root', 'tun', 'docker', 'busybox', 'iptables', 'u32', 'tcx');
+const skip = requires('root', 'tun', 'docker', 'busybox', 'iptables', 'u32', 'bpf_hook');
 
 await t.test('a container on a user-defined network', { skip }, async (t) => {
   const engine = await Engine.start(t);

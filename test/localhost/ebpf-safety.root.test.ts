@@ -2,16 +2,16 @@
 import t from 'tap';
 import { openLocalhostOn } from '../../lib/kernel/localhost.js';
 import { CELLS } from '../../lib/wire/bpf/localhost.js';
-import { proof, statistics, tcx } from './ebpf.js';
+import { proof, statistics, usual } from './ebpf.js';
 import * as proofs from './proofs.js';
 
 t.setTimeout(900_000);
 
-await proof('closed', (t) => proofs.closed(t, tcx, async (world) => (await statistics(world)).closed.packets));
-await proof('from outside', (t) => proofs.fromOutside(t, tcx));
-await proof('no door', (t) => proofs.noDoor(t, tcx));
+await proof('closed', (t) => proofs.closed(t, usual, async (world) => (await statistics(world)).closed.packets));
+await proof('from outside', (t) => proofs.fromOutside(t, usual));
+await proof('no door', (t) => proofs.noDoor(t, usual));
 await proof('flood', (t) =>
-  proofs.flood(t, tcx, 1_000_000, async ({ pod, link }) => {
+  proofs.flood(t, usual, 1_000_000, async ({ pod, link }) => {
     await using opened = await openLocalhostOn(pod, link);
     const { flowNew } = await opened!.statistics();
     t.ok(flowNew.packets > 990_000n, `${flowNew.packets} were begun`);

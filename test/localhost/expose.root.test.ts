@@ -1,38 +1,5 @@
 import { requires } from '../support/requires.js';
+import { ebpfBreakages } from './breakages.js';
 import { exposes } from './exposes.js';
 
-await exposes(
-  'ebpf',
-  ['redirect', 'ebpf', 'bridge'],
-  [
-    [detach('lo', 'egress'), 'LOCALHOST_MISSING', true],
-    [detach('eth0', 'ingress'), 'LOCALHOST_MISSING', false],
-    [detach('tap0', 'ingress'), 'LOCALHOST_MISSING', true],
-  ],
-  requires('root', 'tun', 'tcx', 'u32'),
-);
-
-/** Of tcx by bpf(2): BPF_PROG_DETACH (9) of BPF_TCX_INGRESS (46) or EGRESS (47), the first one there. */
-function detach(link: string, direction: 'ingress' | 'egress'): string {
-  const type = direction === 'ingress' ? 46 : 47;
-  return `python3 -c "
-import ctypes, os, socket, struct
-number = {'x86_64': 321, 'aarch64': 280}[os.uname().machine]
-libc = ctypes.CDLL(None, use_errno=True)
-index = socket.if_nametoindex('${link}')
-def bpf(command, attributes):
-    buffer = ctypes.create_string_buffer(attributes.ljust(128, b'\\0'), 128)
-    result = libc.syscall(number, command, buffer, 128)
-    if result < 0: raise SystemExit(os.strerror(ctypes.get_errno()))
-    return result, buffer.raw
-ids = (ctypes.c_uint32 * 16)()
-_, raw = bpf(16, struct.pack('IIIIQII', index, ${type}, 0, 0, ctypes.addressof(ids), 16, 0))
-found = [one for one in ids if one]
-for one in found:
-    fd, _ = bpf(13, struct.pack('I', one))
-    info = ctypes.create_string_buffer(256)
-    bpf(15, struct.pack('IIQ', fd, 256, ctypes.addressof(info)))
-    if info.raw[64:80].startswith(b'podtap_lh_'): bpf(9, struct.pack('IIII', index, fd, ${type}, 0))
-    os.close(fd)
-"`;
-}
+await exposes('ebpf', ['redirect', 'ebpf', 'bridge'], ebpfBreakages, requires('root', 'tun', 'bpf_hook', 'u32'));

@@ -4,7 +4,7 @@ import t from 'tap';
 import { exposeLocalhost, inspect, openPlumbing, plumb, recover, transaction } from 'podtap';
 import { compare, dump } from '../oracle/dump.js';
 import { inside, until } from '../support/inside.js';
-import { POD, podOn } from './plumbed.js';
+import { NODE, POD, podOn } from './plumbed.js';
 
 export async function several(
   backend: 'ebpf' | 'nft',
@@ -47,6 +47,11 @@ export async function several(
       t.equal(await sidecar.says('tcp', '127.0.0.1', 8001), 'web hello', 'as kubectl port-forward dials');
       t.equal(await two.says('tcp', local, 8001), 'web hello', 'guest to guest');
       for (const guest of [first, one, two]) t.equal(await guest.says('tcp', local, 8080), 'sidecar hello');
+      await outside.serve('udp', NODE, 7001);
+      t.equal(await two.says('udp', NODE, 7001), 'hello');
+      const { counters, flows } = await net.stats();
+      for (const name of ['toOwner', 'toFlow', 'toFirst', 'toSidecar', 'fromSidecar', 'toPeer', 'fromGuest', 'arpAnswered'] as const) t.ok(counters[name]!.packets > 0n, name); // prettier-ignore
+      t.ok(flows.udp! > 0, 'the flow of the guest that began one');
 
       await one.stop();
       await other.removeGuest('web');

@@ -1,6 +1,7 @@
 // `gateway: 'substitute'`: a guest that is configured by exactly what a renderer printed has the network that the pod had.
+import { readdirSync } from 'node:fs';
 import t from 'tap';
-import { type Tap, getLink } from 'podtap';
+import { type PlumbingEvent, type Tap, getLink, openPlumbing } from 'podtap';
 import { type GuestNetwork, linuxCmdline, rumprun } from 'podtap/guest';
 import { type Guest, ping, runGuest } from 'podtap/lab';
 import { compare, dump } from '../oracle/dump.js';
@@ -77,6 +78,74 @@ export async function substitutes(backend: 'ebpf' | 'nft', modes: Modes, skip: s
         t.strictSame(compare(before, await dump(pod)), []);
         void node;
       });
+
+  for (const mode of modes)
+    for (const how of ['repair', 'maintain'] as const)
+      await t.test(`the next hop gets another MAC, mode ${mode}: ${how}`, { skip }, async (t) => {
+        const { node, pod, journal, outside, agentIn, plumb } = await podOn(t, {
+          address: `${POD}/32`,
+          gateway: '169.254.1.1',
+          onNode: '10.9.0.1/24',
+        });
+        const before = await dump(pod);
+        const options = { mode, tap: 'tap0', label: 'vm/1', gateway: 'substitute', localhost: { services: ['127.0.0.1:8080/tcp'], backend } } as const; // prettier-ignore
+        const net = await plumb(options);
+        const guest = await kinds.rumprun.run(net.tap as Tap, net.guest);
+        t.teardown(() => guest.close());
+        const agent = agentIn(guest.netns);
+        await until(async () => (await getLink(pod, 'tap0'))?.operstate === 'UP');
+        await outside.serve('tcp', '10.9.0.1', 7000, 'world ');
+        const reaches = async (): Promise<boolean> => (await agent.says('tcp', '10.9.0.1', 7000, { timeout: 1 })) === 'world hello';
+        t.ok(await until(reaches, 10_000));
+        const { gateway } = net.guest;
+        // Whoever asks the guest's stack again within the test's time would be answered rightly by itself: it must be told.
+        inside(guest.netns, 'sysctl -qw net.ipv4.neigh.eth0.base_reachable_time_ms=3600000 net.ipv4.neigh.eth0.delay_first_probe_time=3600'); // prettier-ignore
+        const neighbor = (): string => inside(guest.netns, `ip neigh show ${gateway.ipv4}`);
+        const stop = new AbortController();
+        t.teardown(() => stop.abort());
+        const told: string[] = [];
+        const note = (event: PlumbingEvent): void => void ('problem' in event && told.push(`${event.type} ${event.problem.code}`));
+        const ended = how === 'maintain' ? net.maintain({ signal: stop.signal, onEvent: note }) : undefined;
+
+        for (const mac of ['02:00:00:00:09:01', '02:00:00:00:09:02']) {
+          told.length = 0;
+          inside(node, `ip link set vn down; ip link set vn address ${mac}; ip link set vn up; ip route replace ${POD} dev vn`);
+          if (ended === undefined) {
+            t.ok(await until(async () => (await net.verify()).problems.some(({ code }) => code === 'GATEWAY_MAC_CHANGED'), 10_000));
+            t.equal(await reaches(), false, 'the guest sends to nobody');
+            t.strictSame(await net.repair(), []);
+          } else t.ok(await until(() => told.includes('repaired GATEWAY_MAC_CHANGED'), 30_000), told.join());
+          t.match(neighbor(), mac, 'the guest was told');
+          t.ok(await until(reaches, 10_000), 'and reaches what is behind it');
+          t.strictSame((await net.verify()).problems, []);
+          t.equal((await plumb(options)).created, false);
+        }
+        // What is in the journal is what another process goes on with.
+        await using other = (await openPlumbing(pod, { journal }))!;
+        t.strictSame((await other.verify()).problems, []);
+        t.strictSame(await other.repair(), []);
+        stop.abort();
+        if (ended !== undefined) t.equal(await ended, 'aborted');
+        await guest.close();
+        t.match(await other.undo(), { state: 'undone', leftBehind: [] });
+        t.strictSame(compare(before, await dump(pod)), []);
+        t.strictSame(readdirSync(journal), []);
+      });
+
+  await t.test('a next hop that somebody has fixed is asked for nothing', { skip }, async (t) => {
+    const { pod, plumb } = await podOn(t, { address: `${POD}/32`, gateway: '169.254.1.1', onNode: '10.9.0.1/24' });
+    inside(pod, 'ip neigh replace 169.254.1.1 lladdr 02:00:00:00:0a:01 dev eth0 nud permanent');
+    const before = await dump(pod);
+    const net = await plumb({ mode: 'redirect', gateway: 'substitute', localhost: { services: [], backend } });
+    t.strictSame((await net.verify()).problems, [], 'whatever ARP says');
+    inside(pod, 'ip neigh replace 169.254.1.1 lladdr 02:00:00:00:0a:02 dev eth0 nud permanent');
+    t.match((await net.verify()).problems, [{ code: 'GATEWAY_MAC_CHANGED', message: /02:00:00:00:0a:02, and guests are told 02:00:00:00:0a:01/ }]); // prettier-ignore
+    t.strictSame(await net.repair(), []);
+    t.strictSame((await net.verify()).problems, []);
+    inside(pod, 'ip neigh replace 169.254.1.1 lladdr 02:00:00:00:0a:01 dev eth0 nud permanent');
+    t.match(await net.undo(), { state: 'undone', leftBehind: [] });
+    t.strictSame(compare(before, await dump(pod)), []);
+  });
 
   await t.test('a network without a gateway', { skip }, async (t) => {
     const { pod, outside, sidecar, agentIn, plumb } = await podOn(t, { gateway: false });

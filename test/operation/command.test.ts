@@ -173,6 +173,7 @@ const groups: Readonly<Record<string, { features?: readonly Feature[]; from?: ()
       set({ up: false }, 'x1'),
       set({ addrGenMode: 'eui64' }, 'x1'),
       set({ up: true, addrGenMode: 'none', master: null }, 'x1'),
+      set({ up: false }, 'eth1'), // before Linux 6.2 one that is up keeps its name
       set({ name: 'renamed' }, 'eth1'),
       { op: 'link.set', link: 2, change: { mtu: 1350 } }, // by its index
       { op: 'link.delete', link: 'renamed' },

@@ -33,7 +33,7 @@ for (const [index, code] of examples.entries()) {
     });
     const file = join(folder, `${index}.js`);
     writeFileSync(file, outputText);
-    const { code: status, stdout, stderr } = await fixture(join(basename(folder), `${index}.js`), []);
+    const { code: status, stdout, stderr } = await fixture(join(basename(folder), `${index}.js`), [], { cwd: folder }); // what it writes goes with the folder
     t.same({ status, stderr }, { status: 0, stderr: '' }, stdout);
     child.kill();
     await ended;
@@ -45,6 +45,7 @@ for (const [index, code] of examples.entries()) {
       t.same(plumbings, []);
     }
     if (code.includes('transaction(')) t.match(await listAddresses(pod, { link: 'br0', family: 'ipv4' }), [{ address: '10.1.0.2/16' }]);
+    if (code.includes('writeCaptures(')) t.equal(readFileSync(join(folder, 'hops.pcapng')).readUInt32LE(0), 0x0a0d0d0a, 'a section header');
     if (code.includes('createLab')) t.match(stdout, /received: 1/);
   });
 }

@@ -14,7 +14,7 @@ export const richPod: Pod = rich;
 const needs = {
   bridge: ['tun', 'bridge'],
   redirect: ['tun', 'bridge'],
-  ebpf: ['tun', 'root', 'tcx'],
+  ebpf: ['tun', 'root', 'bpf_hook'],
   macvtap: ['tun', 'root', 'macvtap'],
 } as const;
 

@@ -10,7 +10,9 @@ import { directory } from '../transaction/files.js';
 import { asBefore, elsewhere } from './around.js';
 
 t.setTimeout(300_000);
-const skip = requires('tun', 'root', 'tcx');
+const skip = requires('tun', 'root', 'bpf_hook');
+const skipTcx = requires('tun', 'root', 'tcx');
+const byTcx = requires('tcx') === false;
 
 const POD = { mac: '02:00:00:00:00:22', addresses: ['10.1.0.2/24', 'fd00:1::2/64'] };
 
@@ -36,9 +38,18 @@ async function answers(from: Netns, address: string): Promise<boolean> {
   return (await ping(from, address, { count: 1, timeout: 1000 })).received === 1;
 }
 
+/** Programs of podtap's on eth0. */
 async function attached(pod: Netns): Promise<number> {
+  if (!byTcx) return inside(pod, 'tc filter show dev eth0 parent ffff:').match(/handle .*podtap_to_guest/g)?.length ?? 0;
   const index = Number(inside(pod, 'ip -o link show dev eth0').split(':')[0]);
   return (await queryTcx(pod, { ifindex: index, direction: 'ingress' })).programs.length;
+}
+
+async function takeOff(pod: Netns): Promise<void> {
+  if (!byTcx) return void inside(pod, 'tc filter del dev eth0 parent ffff:');
+  const index = Number(inside(pod, 'ip -o link show dev eth0').split(':')[0]);
+  const hook = { ifindex: index, direction: 'ingress' } as const;
+  for (const { id } of (await queryTcx(pod, hook)).programs) t.equal(await detachTcx(pod, hook, id), true);
 }
 
 await t.test('frames cross both ways; undone by another process', { skip }, async (t) => {
@@ -77,7 +88,7 @@ for (const how of ['gone', 'held by nobody'] as const)
     await asBefore(before, pod, journal, 'undone');
   });
 
-await t.test('a program of somebody else stays where it is', { skip }, async (t) => {
+await t.test('a program of somebody else stays where it is', { skip: skipTcx }, async (t) => {
   const { node, pod, journal, index } = await podOf(t);
   // r0 = -1 (next); exit
   const theirs = await loadProgram('theirs', {
@@ -98,12 +109,11 @@ await t.test('a program of somebody else stays where it is', { skip }, async (t)
 });
 
 await t.test('programs that somebody has taken off are put back', { skip }, async (t) => {
-  const { pod, journal, index } = await podOf(t);
+  const { pod, journal } = await podOf(t);
   const before = await dump(pod);
   const net = await plumb(pod, { journal, mode: 'ebpf' });
-  inside(pod, 'tc qdisc add dev tap0 clsact; ip link set tap0 down');
-  const hook = { ifindex: index, direction: 'ingress' } as const;
-  for (const { id } of (await queryTcx(pod, hook)).programs) t.equal(await detachTcx(pod, hook, id), true);
+  inside(pod, `${byTcx ? 'tc qdisc add dev tap0 clsact; ' : ''}ip link set tap0 down`);
+  await takeOff(pod);
   t.strictSame((await net.verify()).problems.map(({ code }) => code), ['PROGRAM_MISSING', 'LINK_DOWN']); // prettier-ignore
   t.strictSame(await net.repair(), []);
   t.equal((await net.verify({ traffic: true })).ok, true);
@@ -133,13 +143,16 @@ await t.test('killed in between: recovered', { skip }, async (t) => {
 
 await t.test('the plan says what has no command', { skip }, async (t) => {
   const { pod } = await podOf(t);
-  t.match(
-    String(await planPlumbing(pod, { mode: 'ebpf' })),
-    /^# the eBPF programs podtap_to_link on tap0 and podtap_to_guest on eth0, ingress, tcx$/m,
+  const how = byTcx ? 'tcx' : 'cls_bpf';
+  const line = `# the eBPF programs podtap_to_link on tap0 and podtap_to_guest on eth0, ingress, ${how}`;
+  t.ok(
+    String(await planPlumbing(pod, { mode: 'ebpf' }))
+      .split('\n')
+      .includes(line),
   );
 });
 
-await t.test('auto picks it, and says why; again it is the same', { skip }, async (t) => {
+await t.test('auto picks it, and says why; again it is the same', { skip: skipTcx }, async (t) => {
   const { pod, journal } = await podOf(t);
   await using net = await plumb(pod, { journal, mode: 'auto' });
   t.match(net.picked, { mode: 'ebpf', why: /programs can be loaded/ });
@@ -149,7 +162,7 @@ await t.test('auto picks it, and says why; again it is the same', { skip }, asyn
   }
 });
 
-await t.test('programs and filters of others are told of', { skip }, async (t) => {
+await t.test('programs and filters of others are told of', { skip: skipTcx }, async (t) => {
   const { pod, journal, index } = await podOf(t);
   const theirs = await loadProgram('theirs', {
     instructions: Uint8Array.of(0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x95, 0, 0, 0, 0, 0, 0, 0),

@@ -1,6 +1,6 @@
 // Run by the tests beside it: plumbs, or does what else its first argument says, in the namespace of a path, with options as JSON; and is
 // killed where ORACLE_FAULTS or KILL_AT_CALL ('renameSync 2': in the middle of the journal's second rename) say.
-import { Netns, openPlumbing, planPlumbing, plumb, recover, transaction, unplumb } from 'podtap';
+import { Netns, addAddress, openPlumbing, planPlumbing, plumb, recover, transaction, unplumb } from 'podtap';
 import type { PlumbOptions } from 'podtap';
 import { installGate } from '../../lib/kernel/gate.js';
 import { changes, installFaultsOfEnvironment } from '../oracle/faults.js';
@@ -54,6 +54,19 @@ const acts: Readonly<Record<string, () => Promise<unknown>>> = {
       async (tx) => {
         (await plumb(tx, { ...options, label: `${label}0` })).keep();
         (await plumb(tx.in(other), { ...options, label: `${label}1` })).keep();
+      },
+      { journal: directory },
+    );
+  },
+  /** Here what was there already, then in another namespace, and then here once more. */
+  'there and back': async () => {
+    await using other = await Netns.open(process.argv[6]!);
+    return await transaction(
+      netns,
+      async (tx) => {
+        (await plumb(tx, options)).keep();
+        (await plumb(tx.in(other), { ...options, label: `${label}1` })).keep();
+        await addAddress(tx, 'lo', '10.9.9.9/32');
       },
       { journal: directory },
     );

@@ -4,5 +4,5 @@ import { requires } from '../support/requires.js';
 import { races } from './race.js';
 
 t.setTimeout(300_000);
-await races('ebpf', requires('tun', 'root', 'tcx', 'clsact', 'u32'));
+await races('ebpf', requires('tun', 'root', 'bpf_hook', 'clsact', 'u32'));
 await races('macvtap', requires('tun', 'root', 'macvtap', 'clsact', 'u32'));

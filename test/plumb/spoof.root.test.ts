@@ -4,5 +4,5 @@ import { requires } from '../support/requires.js';
 import { spoofs } from './spoof.js';
 
 t.setTimeout(300_000);
-await spoofs('ebpf', requires('tun', 'root', 'tcx'));
+await spoofs('ebpf', requires('tun', 'root', 'bpf_hook'));
 await spoofs('macvtap', requires('tun', 'root', 'macvtap', 'clsact', 'cls_bpf', 'u32'));

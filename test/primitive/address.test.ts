@@ -1,6 +1,7 @@
 import t from 'tap';
 import { type Address, Netns, addAddress, createVeth, deleteAddress, flushAddresses, listAddresses, listRoutes, setSysctl } from 'podtap';
 import { type Json, ip, ipJson, settled, sh } from '../support/oracle.js';
+import { requires } from '../support/requires.js';
 
 async function pod(): Promise<Netns> {
   const netns = await Netns.create();
@@ -107,6 +108,16 @@ await t.test('listAddresses says what was added', async (t) => {
   }
 });
 
+await t.test('errors of the kernel, and what it says of them', { skip: requires('address_extack') }, async (t) => {
+  await using netns = await pod();
+  await addAddress(netns, 'eth0', '10.0.0.1/24');
+  await t.rejects(addAddress(netns, 'eth0', '10.0.0.1/24'), { code: 'EEXIST', extack: { message: /already/ } });
+  await t.rejects(addAddress(netns, 'eth0', { address: '10.0.1.1/24', validLifetime: 5, preferredLifetime: 6 }), {
+    code: 'EINVAL',
+    extack: { message: /[Ll]ifetime/ },
+  });
+});
+
 await t.test('errors of the kernel', async (t) => {
   await using netns = await pod();
   await addAddress(netns, 'eth0', '10.0.0.1/24');
@@ -115,7 +126,6 @@ await t.test('errors of the kernel', async (t) => {
     code: 'EEXIST',
     errno: -17,
     syscall: 'RTM_NEWADDR',
-    extack: { message: /already/ },
   });
   await t.rejects(addAddress(netns, 'eth1', '10.0.0.1/24'), { name: 'PodtapError', code: 'ENODEV', message: /'eth1'/ });
   await t.rejects(addAddress(netns, 4711, '10.0.0.1/24'), { name: 'NetlinkError', code: 'ENODEV' });

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { requires } from '../support/requires.js';
-import { Netns, type Rule, addRoute, addRule, createVeth, deleteRule, getRoute, listRules } from 'podtap';
+import { Netns, type Rule, addRoute, addRule, createVeth, deleteRule, getRoute, listRules, transaction } from 'podtap';
 import { type Json, ip, ipJson, sh } from '../support/oracle.js';
 
 type Request = Parameters<typeof addRule>[1];
@@ -104,6 +104,57 @@ for (const [which, some, skip] of [
       }
     }
   });
+
+// Older kernels pass over these without a word. Each with what they would make of it.
+const late: readonly (readonly [boolean, Request, Request, RegExp])[] = [
+  [requires('rule_dscp') === false, { dscp: 8, table: 9 }, { table: 9 }, /'dscp' .*6\.12/],
+  [requires('rule_masks') === false, { dscp: 8, dscpMask: 0x38, table: 9 }, { table: 9 }, /'dscpMask' .*6\.15/],
+  [requires('rule_masks') === false, { family: 'ipv6', flowLabel: 0x12345, flowLabelMask: 0xfffff, table: 9 }, { family: 'ipv6', table: 9 }, /'flowLabel'.*6\.14/], // prettier-ignore
+  [requires('rule_masks') === false, { sport: { start: 0x100, end: 0x100 }, sportMask: 0xff00, ipProtocol: 'tcp', action: 'blackhole' }, { sport: { start: 0x100, end: 0x100 }, ipProtocol: 'tcp', action: 'blackhole' }, /'sportMask' .*6\.15/], // prettier-ignore
+  [requires('rule_masks') === false, { not: true, dport: { start: 0x200, end: 0x200 }, dportMask: 0xff00, ipProtocol: 'udp', goto: 32766 }, { not: true, dport: { start: 0x200, end: 0x200 }, ipProtocol: 'udp', goto: 32766 }, /'dportMask' .*6\.15/], // prettier-ignore
+];
+
+await t.test('a selector that the kernel does not know is an error, and not a rule that matches more', async (t) => {
+  for (const [isKnown, rule, broader, message] of late) {
+    const name = JSON.stringify(rule);
+    await using netns = await Netns.create();
+    // Others', at the same priority, which a careless deletion would take.
+    const theirs = {
+      family: rule.family ?? 'ipv4',
+      ...(broader.table !== undefined ? { table: 9 } : { mark: 3 }),
+      priority: 50,
+      protocol: 'static',
+    };
+    await addRule(netns, theirs);
+    const others = await mine(netns);
+    const text = await all(netns);
+    for (const priority of [50, undefined]) {
+      const asked = { ...rule, ...(priority !== undefined && { priority }) };
+      if (isKnown) {
+        await addRule(netns, asked);
+        t.match(await mine(netns), { length: 2 }, name);
+        t.equal(await deleteRule(netns, { ...asked, priority: 51 }), false, name);
+        t.equal(await deleteRule(netns, asked), true, `${name}: deleted`);
+      } else {
+        const error = { name: 'UnsupportedError', message };
+        await t.rejects(addRule(netns, asked), error, name);
+        t.equal(await all(netns), text, `${name}: nothing is left`);
+        const step = transaction(netns, async (tx) => {
+          await addRule(tx, { mark: 7, priority: 40 });
+          await addRule(tx, asked);
+        });
+        await t.rejects(step, { name: 'TransactionError', cause: error, leftBehind: [] }, `${name}, in a transaction`);
+      }
+      t.equal(await all(netns), text, name);
+      t.equal(await deleteRule(netns, asked), false, `${name}: another one is not it`);
+      t.strictSame(await mine(netns), others, name);
+    }
+    // What it would be without: that is another rule, and stays.
+    await addRule(netns, { ...broader, priority: 60 });
+    t.equal(await deleteRule(netns, rule), false, `${name}: a broader one is not it`);
+    t.equal((await mine(netns)).length, 2, name);
+  }
+});
 
 await t.test('lossless: rules by ip, read, deleted, added again', async (t) => {
   await using netns = await Netns.create();

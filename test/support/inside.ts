@@ -43,12 +43,13 @@ export interface Ended {
 export function fixture(
   file: string,
   args: readonly string[],
-  options: { readonly env?: NodeJS.ProcessEnv; readonly nodeArgs?: readonly string[]; readonly killedAfter?: number; readonly timeout?: number; readonly input?: string } = {}, // prettier-ignore
+  options: { readonly env?: NodeJS.ProcessEnv; readonly nodeArgs?: readonly string[]; readonly cwd?: string; readonly killedAfter?: number; readonly timeout?: number; readonly input?: string } = {}, // prettier-ignore
 ): Promise<Ended> {
-  const { env, nodeArgs = [], killedAfter, timeout = 20_000, input } = options;
+  const { env, nodeArgs = [], cwd, killedAfter, timeout = 20_000, input } = options;
   const child = spawn(process.execPath, ['--conditions=podtap-source', ...nodeArgs, join(root, 'dist/test', file), ...args], {
     // Not under tap's loaders, which would follow it into every child.
     env: { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|_?TAP)/.test(name))), ...env },
+    cwd,
     stdio: ['pipe', 'pipe', 'pipe'],
     timeout,
     killSignal: 'SIGKILL',

@@ -2,7 +2,7 @@
 // configures the network from the command line as dracut would, and then takes commands from its console.
 import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Netns } from 'podtap';
@@ -82,9 +82,15 @@ function commandOf(kind: Kind, { args, parameters, processors = 1 }: MachineOpti
   ]);
 }
 
+/**
+ * Hardware's where the processor has it: a /dev/kvm without (PVM) carries only kernels that were made for it, and others as good as never.
+ * Where the device cannot be opened QEMU takes the next.
+ */
+const accelerators = /^flags\b.*\s(vmx|svm)\s/m.test(readFileSync('/proc/cpuinfo', 'latin1')) ? '-accel kvm -accel tcg' : '-accel tcg';
+
 /** All but its network card. */
 export function qemuCommand(parameters: readonly string[], more: readonly string[]): readonly [string, ...string[]] {
-  const machine = '-M pc -accel tcg -cpu max -m 192 -nodefaults -no-user-config -display none -no-reboot';
+  const machine = `-M pc ${accelerators} -cpu max -m 192 -nodefaults -no-user-config -display none -no-reboot`;
   // On a busy machine the ticks of the emulated timer come too late for the kernel's check of it.
   const append = ['console=ttyS0', 'quiet', 'panic=-1', 'tsc=reliable', 'no_timer_check', 'mitigations=off', ...parameters].join(' ');
   const kernel = ['-kernel', join(root, 'cache/guests/vmlinuz'), '-initrd', initramfs('qemu'), '-append', append];

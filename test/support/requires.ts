@@ -10,6 +10,10 @@ interface Probe {
   readonly missing: () => string | undefined;
 }
 
+// BPF_PROG_QUERY of BPF_TCX_INGRESS (46) on the loopback.
+const tcx = bpf('16', 'II', '1, 46');
+const clsBpf = kernel("tc qdisc add dev v0 clsact; tc filter add dev v0 ingress bpf bytecode '1,6 0 0 0,' classid 1:1");
+
 /** The only reasons for which a test may be skipped. Each is probed, in a namespace of its own. */
 const probes = {
   bond: linkKind('type bond'),
@@ -29,7 +33,7 @@ const probes = {
     'csum ip4h action nat ingress 10.0.0.1/32 10.0.0.2 action vlan pop action tunnel_key unset action police rate 8mbit burst 10000 action sample rate 9 group 5 action skbmod set dmac 02:00:00:00:00:07',
   ),
   clsact: kernel('tc qdisc add dev v0 clsact'),
-  cls_bpf: kernel("tc qdisc add dev v0 clsact; tc filter add dev v0 ingress bpf bytecode '1,6 0 0 0,' classid 1:1"),
+  cls_bpf: clsBpf,
   flower: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress protocol ip flower ip_proto tcp classid 1:1'),
   fq_codel: kernel('tc qdisc add dev v0 root fq_codel'),
   gact: action('gact drop'),
@@ -47,6 +51,13 @@ const probes = {
   u32_mark: kernel('tc qdisc add dev v0 clsact; tc filter add dev v0 ingress u32 match mark 5 0xff classid 1:1'),
 
   u32: kernel('tc qdisc add dev v0 ingress; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action mirred egress mirror dev v1'),
+
+  /** That it says why it takes no address. */
+  address_extack: kernel(
+    'ip address add 10.0.0.1/24 dev v0; ip address add 10.0.0.1/24 dev v0 2>&1 | grep -q already || { echo no extended acknowledgement >&2; exit 1; }',
+  ),
+  /** That net.core is there in a user namespace. */
+  core_sysctls: kernel('test -e /proc/sys/net/core/somaxconn || { echo no net.core in a namespace of a user >&2; exit 1; }'),
 
   // Before them the kernel passes over these attributes without a word.
   rule_dscp: since('6.12', 'the selector dscp of rules'),
@@ -68,8 +79,9 @@ const probes = {
   qemu: command('qemu-system-x86_64', 'qemu-system-x86_64 --version'),
   uml: command('linux.uml', bootsUml()),
 
-  // BPF_PROG_QUERY of BPF_TCX_INGRESS (46) on the loopback.
-  tcx: bpf('16', 'II', '1, 46'),
+  tcx,
+  /** Where programs can be attached: by tcx, or in filters. */
+  bpf_hook: { of: 'kernel', missing: () => (tcx.missing() === undefined ? undefined : clsBpf.missing()) },
 
   clang: command('clang', 'clang --version'),
   nft: command('nft', 'nft list ruleset'),

@@ -5,7 +5,7 @@ import { type PathTrace, type TraceOptions, tracePath } from 'podtap/trace';
 import t, { type Test } from 'tap';
 import { type LoadedObject, linkTcx, loadObject, loadProgram } from '../../lib/kernel/bpf.js';
 import { localhost } from '../../lib/kernel/programs/localhost.js';
-import { filter, proof, tcx } from '../localhost/ebpf.js';
+import { filter, proof, usual } from '../localhost/ebpf.js';
 import type { Backend } from '../localhost/proofs.js';
 import { type Agent, type WorldOptions, ALIASES, ALIAS_MAC, DNS, LOCAL, NODE, POD, SUBSTITUTE } from '../localhost/world.js';
 import { inside, until } from '../support/inside.js';
@@ -14,11 +14,11 @@ import { docker, several, tracedWorld } from './localhost.js';
 
 t.setTimeout(600_000);
 
-await t.test("scene 6: Docker's resolver", { skip: requires('tun', 'root', 'tcx', 'iptables', 'bridge') }, (t) =>
+await t.test("scene 6: Docker's resolver", { skip: requires('tun', 'root', 'bpf_hook', 'iptables', 'bridge') }, (t) =>
   docker(t, { backend: 'ebpf', hops: ['tap100 in', 'lo in'] }),
 );
 
-await proof('scene 6 and 7, by tcx', (t) => scene(t, tcx));
+await proof('scene 6 and 7, by the usual hook', (t) => scene(t, usual));
 await proof('scene 6 and 7: bridge, by cls_bpf', (t) => scene(t, filter, { mode: 'bridge' }));
 
 async function scene(t: Test, backend: Backend, options: WorldOptions = {}): Promise<void> {
@@ -40,7 +40,7 @@ await proof('services, as they are dialled, and what answers', async (t) => {
   const { trace, alike, world } = traced;
   const { sidecar, config, pod } = world;
   const [one] = world.guests;
-  await tcx.attach(pod, config);
+  await usual.attach(pod, config);
   await sidecar.serve('tcp', '127.0.0.1', 15_042, 'range ');
   await sidecar.serve('udp', '127.0.0.11', 40_053, 'dns ');
   // One of a range, by TCP.
@@ -104,7 +104,7 @@ await proof('services, as they are dialled, and what answers', async (t) => {
 await proof('what a guest and the pod send each other', async (t) => {
   const { trace, alike, world } = await tracedWorld(t);
   const { sidecar, config, pod } = world;
-  await tcx.attach(pod, config);
+  await usual.attach(pod, config);
   const two = world.guests[1]!;
   for (const protocol of ['udp', 'tcp'] as const) {
     await two.agent.serve(protocol, POD.address, 9002, 'two ');
@@ -160,7 +160,7 @@ await proof('what a guest and the pod send each other', async (t) => {
 await proof('several guests and the world', async (t) => {
   const { trace, alike, world } = await tracedWorld(t);
   const { sidecar, outside, config, pod } = world;
-  await tcx.attach(pod, config);
+  await usual.attach(pod, config);
   const [one, two] = world.guests;
   await outside.serve('udp', NODE.address, 7001);
   const out: Partial<TraceOptions> = { to: NODE.address, ports: { source: 5000, destination: 7001 } };
@@ -231,7 +231,7 @@ await proof('a gateway in the place of another one, or of none', async (t) => {
         ports: () => [],
         routes: [{ dst: 'default', via: SUBSTITUTE }],
       });
-      await tcx.attach(world.pod, world.config);
+      await usual.attach(world.pod, world.config);
       inside(world.node, 'ip address add 10.9.0.1/32 dev vn');
       await world.outside.serve('udp', '10.9.0.1', 7001);
       const path = await trace({ to: '10.9.0.1', ports: { source: 5000, destination: 7001 } });
@@ -246,7 +246,7 @@ await proof('a gateway in the place of another one, or of none', async (t) => {
 
 await proof('IPv6 is the first guest’s, but for sockets of the pod', async (t) => {
   const { namespaces, world } = await tracedWorld(t, { ipv6: true });
-  await tcx.attach(world.pod, world.config);
+  await usual.attach(world.pod, world.config);
   const network = defineGuest({ mac: POD.mac, mtu: 1500, tap: 'tap1', addresses: [{ address: 'fd00:1::2/64' }] });
   const into = (destination: number): Promise<PathTrace> => tracePath({ namespaces, guests: { one: { namespace: 'pod', network } }, from: 'node', to: 'fd00:1::2', protocol: 'udp', ports: { source: 7000, destination } }); // prettier-ignore
   t.match(await into(9100), delivered('one'));

@@ -335,3 +335,18 @@ await t.test('directories that are refused, and why', async (t) => {
   await t.rejects(journal.entries(), gone);
   t.equal(await journal.remove(written), false);
 });
+
+await t.test('a label of an earlier run of the kernel is free, and later entries have higher numbers', async (t) => {
+  const journal = await open(t);
+  await journal.write(entry(1, { bootId: '00000000-0000-4000-8000-000000000000', label: 'a' }));
+  const { id } = await journal.write(entry(2, { label: 'a' }));
+  t.equal((await journal.find('a'))?.id, id);
+  await t.rejects(journal.write(entry(3, { label: 'a' })), { code: 'ERR_JOURNAL_LABEL_TAKEN' });
+  const times: number[] = [];
+  for (let n = 0; n < 50; n++) times.push((await journal.write(entry(n))).created);
+  t.same(
+    times,
+    [...new Set(times)].sort((a, b) => a - b),
+    'also within a millisecond',
+  );
+});

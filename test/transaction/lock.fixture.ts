@@ -26,11 +26,12 @@ const acts: Record<string, () => Promise<void>> = {
   contend,
   /** Holds it for ever; a child of its own is started meanwhile, and outlives it. */
   hold: async () => {
-    await acquire(directory, 'held');
+    const held = await acquire(directory, 'held');
     const child = spawn('sleep', ['100'], { stdio: 'ignore', detached: true });
     child.unref();
     say(`holding ${child.pid!}`);
-    setInterval(() => undefined, 1000);
+    // What nobody knows any more is closed by the garbage collector, and lets go.
+    setInterval(() => void held, 1000);
   },
   wait: async () => {
     say('waiting');

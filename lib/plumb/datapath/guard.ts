@@ -21,8 +21,9 @@ export function sourceOf(mac: string, addresses: readonly Address[]): GuestSourc
   return { mac, addresses: [...new Set([...addresses.map(({ address }) => address.replace(/\/.*/, '')), formatIp(local, 0, 16)!])] };
 }
 
-const OWN_PRIORITY = 1;
-const REST_PRIORITY = 2;
+// Localhost's programs stand ahead, and check by themselves from whom they take.
+const OWN_PRIORITY = 16;
+const REST_PRIORITY = 17;
 const REST = encodeInstructions(dropProgram());
 
 /** On the guest's end, where nobody else has filters. */

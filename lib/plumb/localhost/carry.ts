@@ -8,6 +8,7 @@ import { perform } from '../../operation/run.js';
 import { type Value, same } from '../../state/value.js';
 import { datapathOf, faultsOf } from '../datapath/datapaths.js';
 import { type LocalhostChange, backendFor, checkAlone, conflict, dockerNow, localhostFaults, localhostState, lookAt, planLocalhost, realPorts, refuse } from './localhost.js'; // prettier-ignore
+import { nextHopNow } from './next-hop.js';
 import type { PlumbRecord } from '../record.js';
 import { remnants } from '../remnants.js';
 import type { Step } from '../step.js';
@@ -38,20 +39,32 @@ export function checking(netns: Netns, record: PlumbRecord, operations: Step['op
   return {
     look: () => lookAt(netns, record, datapathOf(record.wiring.mode).faultParts, operations),
     check: (after) => {
-      const [fault] = [...faultsOf(record.wiring, after), ...localhostFaults(record, after)];
+      // Of a guest whose TAP was gone before, nothing is asked here.
+      const [fault] = [
+        ...faultsOf(record.wiring, after),
+        ...localhostFaults(record, after).filter(({ code }) => code !== 'GUEST_TAP_GONE'),
+      ];
       if (fault !== undefined) throw new PlumbError(`all steps were done, and yet ${fault.message}`, { code: 'ERR_PLUMB_FAILED', transient: true }); // prettier-ignore
     },
   };
 }
 
-/** As it was asked for, whatever has become of it: what others took away, and where Docker's resolver listens now. undefined: it is so already. */
+/**
+ * As it was asked for, whatever has become of it: what others took away, where Docker's resolver listens now, and which MAC the next hop has.
+ * undefined: it is so already.
+ */
 export async function mendStep(netns: Netns, record: PlumbRecord): Promise<Step | undefined> {
   if (record.localhost === undefined) return undefined;
+  const { links } = await lookAt(netns, record, []);
+  // Then there is nobody to whom anything could be carried: the plumbing is to be undone.
+  if (!links.has(record.wiring.tap.ifindex) || !links.has(record.wiring.link.ifindex)) return undefined;
   const left = await remnants(netns, record);
   // They are ours, and go with the plumbing anyway: another undo finds them gone.
   if (left.length > 0) await perform(netns, left);
   const anew = localhostFaults(record, await lookAt(netns, record, [])).some(({ code }) => code.startsWith('LOCALHOST_'));
-  const step = await localhostStep(netns, record, { anew });
+  const { gateway } = record.localhost.config;
+  const mac = (await nextHopNow(netns, record)) ?? gateway?.mac;
+  const step = await localhostStep(netns, record, { anew, ...(gateway !== undefined && { gateway: { address: gateway.address, mac } }) });
   const state = await lookAt(netns, record, []);
   const down = (record.guests ?? []).filter(({ wiring }) => state.links.get(wiring.tap.ifindex)?.up === false);
   if (down.length === 0) return step;

@@ -81,6 +81,8 @@ export async function planLocalhost(
   refuse(record);
   const asked = change.asked ?? was?.asked ?? { services: [] };
   const guests = change.guests ?? record.guests ?? [];
+  // One whose TAP somebody has deleted is told of until it is removed, and keeps nobody else from anything.
+  const there = guests.filter((one) => state.links.has(one.wiring.tap.ifindex) || record.guests?.includes(one) !== true);
   const services = asked.services.map((name) => parseService(name, 'localhost'));
   const servers = was?.servers ?? record.guest.dns.servers;
   const sockets = await socketsOf(netns, services);
@@ -108,7 +110,7 @@ export async function planLocalhost(
     services: configServices(services, aliases, docker),
     guests: [
       { slot: FIRST_SLOT, tap: wiring.tap.ifindex, ports: [] },
-      ...guests.map(({ slot, ports, wiring: { tap } }) => ({ slot, tap: tap.ifindex, ports: parseGuestPorts(ports, 'localhost') })),
+      ...there.map(({ slot, ports, wiring: { tap } }) => ({ slot, tap: tap.ifindex, ports: parseGuestPorts(ports, 'localhost') })),
     ],
     ...(gateway !== undefined && { gateway: { address: gateway.address, mac: gateway.mac ?? ranges.aliasMac } }),
   };
@@ -238,8 +240,16 @@ export function lookAt(netns: Netns, record: PlumbRecord, also: Iterable<Part>, 
   return readFor(netns, operations, [...also, ...localhostFaultParts(record)], record.localhost === undefined ? [] : SYSCTLS);
 }
 
-/** What is not as it was made; `docker`: where its resolver listens now. */
-export function localhostFaults(record: PlumbRecord, state: State, docker?: RealPorts): readonly Problem[] {
+/** What no table of the kernel tells, as it is now; absent: nobody has asked. */
+export interface Observed {
+  /** Where Docker's resolver listens. */
+  readonly docker?: RealPorts | undefined;
+  /** The MAC of the next hop for which a gateway stands in. */
+  readonly nextHop?: string | undefined;
+}
+
+/** What is not as it was made. */
+export function localhostFaults(record: PlumbRecord, state: State, { docker, nextHop }: Observed = {}): readonly Problem[] {
   const { localhost, guests = [] } = record;
   if (localhost === undefined) return [];
   const { backend, config } = localhost;
@@ -256,23 +266,10 @@ export function localhostFaults(record: PlumbRecord, state: State, docker?: Real
     problems.push(docker.tcp === undefined && docker.udp === undefined
       ? { code: 'RESOLVER_GONE', message: "nothing listens on 127.0.0.11 any more: guests' questions are refused there", fix: 'start the container anew, then repair()' }
       : { code: 'RESOLVER_MOVED', message: `Docker's resolver listens on other ports now: ${inspect(docker)} instead of ${inspect(realPorts(config))}`, fix: 'repair()' }); // prettier-ignore
-  if (config.gateway !== undefined) problems.push(...gatewayFaults(record, state));
+  const told = config.gateway;
+  if (told !== undefined && nextHop !== undefined && nextHop !== told.mac)
+    problems.push({ code: 'GATEWAY_MAC_CHANGED', message: `the next hop ${record.guest.substituted?.gateway.instead} has the MAC ${nextHop}, and guests are told ${told.mac} for ${told.address}`, fix: 'repair()' }); // prettier-ignore
   return problems;
-}
-
-/** The next hop may have got another MAC. */
-function gatewayFaults({ wiring, guest, localhost }: PlumbRecord, state: State): readonly Problem[] {
-  const { address, mac } = localhost!.config.gateway!;
-  const next = guest.substituted?.gateway.instead;
-  const now = next === undefined ? undefined : macOf(state, wiring.link.ifindex, next);
-  if (now === undefined || now === mac) return [];
-  return [{ code: 'GATEWAY_MAC_CHANGED', message: `the next hop ${next} has the MAC ${now}, and guests are told ${mac} for ${address}`, fix: 'repair()' }]; // prettier-ignore
-}
-
-/** As the pod's neighbour table has it, if it is of use. */
-export function macOf(state: State, link: number, address: string): string | undefined {
-  const found = state.neighbors.find((one) => one.ifindex === link && one.address === address && one.mac !== '' && !['failed', 'incomplete', 'noarp'].includes(one.state)); // prettier-ignore
-  return found?.mac;
 }
 
 /** undefined: Docker's resolver is not exposed. */

@@ -1,6 +1,9 @@
-// For a gateway that stands in for another: which one, and the MAC of the real one, asked for while the pod can still ask.
+// For a gateway that stands in for another: which one, and the MAC of the real one, asked for while the pod can still ask, and again later:
+// a router is replaced, or its address moves to another one, and the guest, which does not know it, cannot find that out.
 import { setTimeout as delay } from 'node:timers/promises';
 import { PlumbError } from '../../errors.js';
+import { announce } from '../../kernel/announce.js';
+import { askArp } from '../../kernel/arp.js';
 import { EchoSocket } from '../../kernel/echo.js';
 import type { Netns } from '../../kernel/netns.js';
 import { type Substitute, substituteFor } from '../../localhost/gateway.js';
@@ -9,9 +12,10 @@ import { type State, snapshot } from '../../state/snapshot.js';
 import { RT_TABLE_MAIN } from '../../wire/constants.js';
 import type { Link } from '../../wire/link.js';
 import type { Route } from '../../wire/route.js';
+import type { Neighbor } from '../../wire/neighbor.js';
 import { addressesOf } from '../link.js';
-import { macOf } from './localhost.js';
 import type { Asked } from '../options.js';
+import type { PlumbRecord } from '../record.js';
 
 export interface NextHop {
   readonly substitute: Substitute;
@@ -62,4 +66,88 @@ async function resolve(netns: Netns, { name, ifindex }: Link, gateway: string, k
     socket.close();
   }
   throw new PlumbError(`the gateway ${gateway} of '${name}' does not answer ARP: its MAC must be known for a gateway in its place`, { code: 'ERR_PLUMB_NO_GATEWAY', transient: true }); // prettier-ignore
+}
+
+/** As the pod's neighbour table has it, if it is of use. */
+function neighborOf(state: State, link: number, address: string): Neighbor | undefined {
+  return state.neighbors.find((one) => one.ifindex === link && one.address === address && one.mac !== '' && !['failed', 'incomplete', 'noarp'].includes(one.state)); // prettier-ignore
+}
+function macOf(state: State, link: number, address: string): string | undefined {
+  return neighborOf(state, link, address)?.mac;
+}
+
+// ------------------------------------------------------------------ once it stands in for it
+
+/** Milliseconds for an answer: proxies wait up to 800 before they give theirs (arp(7), proxy_delay). */
+const PATIENCE = 1500;
+/** While others wait. */
+const SOON = 300;
+
+interface Real {
+  readonly address: string;
+  /** As the guests are told. */
+  readonly mac: string;
+}
+
+/** undefined: nothing stands in for a router, or for none. */
+function realOf({ guest, localhost }: PlumbRecord): Real | undefined {
+  const address = guest.substituted?.gateway.instead;
+  const mac = localhost?.config.gateway?.mac;
+  return address === undefined || mac === undefined || address.includes(':') ? undefined : { address, mac };
+}
+
+/**
+ * Its MAC now; undefined: nobody says. What somebody has fixed in the pod's neighbour table holds. Else it is asked for on the wire in the guest's
+ * name, as the pod's own table may be old, and has nothing where the pod has no address.
+ */
+export async function nextHopNow(netns: Netns, record: PlumbRecord, patience: number = PATIENCE): Promise<string | undefined> {
+  const real = realOf(record);
+  if (real === undefined) return undefined;
+  const { wiring, localhost } = record;
+  const fixed = await neighborNow(netns, record, real);
+  if (fixed?.state === 'permanent') return fixed.mac;
+  const question = { address: real.address, sender: { mac: wiring.guestMac, address: localhost!.config.addresses[0]! } };
+  const answers = await askArp(netns, wiring.link.ifindex, question, patience).catch((): readonly string[] => []); // the interface is gone, which is told elsewhere
+  return answers.includes(real.mac) ? real.mac : answers[0];
+}
+
+async function neighborNow(netns: Netns, { wiring }: PlumbRecord, { address }: Real): Promise<Neighbor | undefined> {
+  return neighborOf(await snapshot(netns, new Set(['neighbor'])), wiring.link.ifindex, address);
+}
+
+/** Milliseconds. The kernel takes what it knows of a neighbour for certain for about 30 s, and then asks when it needs it. */
+const SELDOM = 5000;
+/** Where the pod's stack has heard of another MAC. */
+const OFTEN = 1000;
+
+/** For whoever looks again and again: asks now and then, and soon when the pod's stack knows another MAC. */
+export class NextHopWatch {
+  #asked = -Infinity;
+  #mac: string | undefined;
+
+  async now(netns: Netns, record: PlumbRecord): Promise<string | undefined> {
+    const real = realOf(record);
+    if (real === undefined) return undefined;
+    const since = performance.now() - this.#asked;
+    if (since < OFTEN) return this.#mac;
+    if (since < SELDOM) {
+      const known = (await neighborNow(netns, record, real))?.mac;
+      if (known === undefined || known === real.mac) return this.#mac;
+    }
+    this.#mac = await nextHopNow(netns, record, SOON);
+    this.#asked = performance.now();
+    return this.#mac;
+  }
+}
+
+/** Whether `NextHopWatch` has something to ask. */
+export function hasNextHop(record: PlumbRecord): boolean {
+  return realOf(record) !== undefined;
+}
+
+/** Guests have asked for their gateway already, and go on by what they were answered, some for minutes: they are told. */
+export async function announceGateway(netns: Netns, { wiring, localhost, guests = [] }: PlumbRecord): Promise<void> {
+  const { address, mac } = localhost!.config.gateway!;
+  // One that nobody holds hears nothing, and will ask.
+  for (const { tap } of [wiring, ...guests.map((one) => one.wiring)]) await announce(netns, tap.ifindex, mac, [address]).catch(() => undefined); // prettier-ignore
 }

@@ -59,6 +59,7 @@ export const localhostCounters = [
   /** Dropped: could not be rewritten. */
   'failed',
 ] as const;
+export type LocalhostCounter = (typeof localhostCounters)[number];
 
 /** Maps by name, with all that shall stand in them; `told` is the last. */
 export function localhostMaps(config: LocalhostConfig): Readonly<Record<string, Contents>> {

@@ -41,7 +41,6 @@ import {
   type Steps,
   accept,
   compare,
-  count,
   drop,
   forward,
   goTo,
@@ -83,19 +82,20 @@ function tapChain(plan: Plan, guest: ConfigGuest): void {
   plan.chain(chain, { name: 'ingress', priority: 0, devices: [plan.device(guest.tap).name] });
   const first = guest.tap === config.guests[0]!.tap;
   const away = plan.toWorld(guest) ?? [accept];
-  if (several) plan.rule(chain, [load(0, 'link', 6, 6), compare(0, '!=', ether(config.mac)), count, drop]);
+  if (several) plan.counted('spoofed', chain, [load(0, 'link', 6, 6), compare(0, '!=', ether(config.mac)), drop]);
   plan.rule(chain, isArp, [jump('resolve')]);
   // Its sender: 0.0.0.0 asks whether an address is free.
-  if (several) plan.rule(chain, isArp, [load(0, 'network', 14, 4), isNotIn('announced', 0), count, drop]); // prettier-ignore
+  if (several) plan.counted('spoofed', chain, isArp, [load(0, 'network', 14, 4), isNotIn('announced', 0), drop]); // prettier-ignore
   if (several) plan.rule(chain, isArp, away);
   // IPv6 is the first guest's alone.
-  plan.rule(chain, isNotIp, first ? away : [count, drop]);
+  if (first) plan.rule(chain, isNotIp, away);
+  else plan.counted('foreign', chain, isNotIp, [drop]);
   plan.rule(chain, towards(config.aliases, 24), [goTo(`alias_${guest.slot}`)]);
   plan.rule(chain, towards('127.0.0.0', 8), [goTo(`literal_${guest.slot}`)]);
   if (several) plan.rule(chain, [goTo(`world_${guest.slot}`)]);
   else {
-    if (config.podHasAddresses) for (const flow of [outgoing, echoRequest]) plan.rule(chain, flow, [isIn('pod', 0), count, drop]);
-    plan.rule(chain, away);
+    if (config.podHasAddresses) for (const flow of [outgoing, echoRequest]) plan.counted('flowLost', chain, flow, [isIn('pod', 0), drop]);
+    plan.counted('fromGuest', chain, away);
   }
 }
 
@@ -106,9 +106,9 @@ function tapChain(plan: Plan, guest: ConfigGuest): void {
 function arpChain(plan: Plan): void {
   const { aliases, aliasMac, gateway } = plan.config;
   plan.chain('resolve');
-  plan.rule('resolve', arpReply([load(3, 'network', 24, 4), masked(3, 4, Uint8Array.of(255, 255, 255, 0)), compare(4, '==', ipv4(aliases))], aliasMac)); // prettier-ignore
+  plan.counted('arpAnswered', 'resolve', arpReply([load(3, 'network', 24, 4), masked(3, 4, Uint8Array.of(255, 255, 255, 0)), compare(4, '==', ipv4(aliases))], aliasMac)); // prettier-ignore
   if (gateway !== undefined)
-    plan.rule('resolve', arpReply([load(3, 'network', 24, 4), compare(3, '==', ipv4(gateway.address))], gateway.mac));
+    plan.counted('arpAnswered', 'resolve', arpReply([load(3, 'network', 24, 4), compare(3, '==', ipv4(gateway.address))], gateway.mac));
 }
 
 /** `asked` loads the address that is asked for into register 3. RFC 826. */
@@ -142,8 +142,8 @@ function sidecarChain(plan: Plan, chain: string, set: string, address: string): 
   const known: Steps = [...protocolOf(0), ...destinationPort(1), ...sourcePort(2), isIn(set, 0)];
   const back: Steps = [...setAddresses(address, address), ...toLoopback];
   plan.rule(chain, isFirstFragment, known, [put(9, number(1))], rememberFragment('fragments'));
-  for (const steps of remembering(set, known, back)) plan.rule(chain, steps);
-  plan.rule(chain, isError, quoted.protocol(0), quoted.sourcePort(1), quoted.destinationPort(2), [isIn(set, 0), put(12, ipv4(address))], quoted.setSource(12), quoted.setDestination(12), back); // prettier-ignore
+  for (const steps of remembering(set, known, back)) plan.counted('toSidecar', chain, steps);
+  plan.counted('toSidecar', chain, isError, quoted.protocol(0), quoted.sourcePort(1), quoted.destinationPort(2), [isIn(set, 0), put(12, ipv4(address))], quoted.setSource(12), quoted.setDestination(12), back); // prettier-ignore
 }
 
 /** An echo request to an alias that there is becomes its own answer. RFC 792. */
@@ -177,16 +177,24 @@ function localChain(plan: Plan, { slot, tap }: ConfigGuest, how: 'alias' | 'lite
 
   plan.chain(chain);
   // Options of IP could lead on from what is declared to what is not.
-  plan.rule(chain, [load(0, 'network', 0, 1), compare(0, '!=', Uint8Array.of(0x45)), count, drop]);
+  plan.counted('closed', chain, [load(0, 'network', 0, 1), compare(0, '!=', Uint8Array.of(0x45)), drop]);
   if (plan.owned) {
-    plan.rule(chain, isLaterFragment, toAddress(local), knownFragment('fragments'), [compare(9, '==', number(1))], setAddresses(LOCALHOST, LOCALHOST), toLoopback); // prettier-ignore
-    plan.rule(chain, isLaterFragment, toAddress(plan.own), knownFragment('fragments'), [compare(9, '==', number(1))], setAddresses(plan.pod, plan.pod), toLoopback); // prettier-ignore
-    plan.rule(chain, isLaterFragment, toAddress(dialled), knownFragment('fragments'), [compare(9, '!=', number(1))], toPeer(9));
+    plan.counted('toSidecar', chain, isLaterFragment, toAddress(local), knownFragment('fragments'), [compare(9, '==', number(1))], setAddresses(LOCALHOST, LOCALHOST), toLoopback); // prettier-ignore
+    plan.counted('toSidecar', chain, isLaterFragment, toAddress(plan.own), knownFragment('fragments'), [compare(9, '==', number(1))], setAddresses(plan.pod, plan.pod), toLoopback); // prettier-ignore
+    plan.counted(
+      'toPeer',
+      chain,
+      isLaterFragment,
+      toAddress(dialled),
+      knownFragment('fragments'),
+      [compare(9, '!=', number(1))],
+      toPeer(9),
+    );
   }
-  plan.rule(chain, isLaterFragment, address, from, setSource(7), setDestination(4), toLoopback);
+  plan.counted('toService', chain, isLaterFragment, address, from, setSource(7), setDestination(4), toLoopback);
   if (plan.owned && !literal)
-    for (const [peers, seen] of [['peers', local], ['peers_literal', LOCALHOST]] as const) plan.rule(chain, isLaterFragment, destination(0), [look(peers, 0, 4), put(7, ipv4(seen))], setSource(7), setDestination(4), plan.toGuest(5)); // prettier-ignore
-  plan.rule(chain, isLaterFragment, [drop]);
+    for (const [peers, seen] of [['peers', local], ['peers_literal', LOCALHOST]] as const) plan.counted('toPeer', chain, isLaterFragment, destination(0), [look(peers, 0, 4), put(7, ipv4(seen))], setSource(7), setDestination(4), plan.toGuest(5)); // prettier-ignore
+  plan.counted('closed', chain, isLaterFragment, [drop]);
 
   if (plan.owned) {
     if (!literal) {
@@ -197,25 +205,26 @@ function localChain(plan: Plan, { slot, tap }: ConfigGuest, how: 'alias' | 'lite
       } // prettier-ignore
       for (const [peers, seen] of [['peers', local], ['peers_literal', LOCALHOST]] as const) {
         const peer: Steps = [...destination(0), look(peers, 0, 4)];
-        plan.rule(chain, peer, mine(protocolOf(1), sourcePort(2)), [put(7, ipv4(seen))], setSource(7), setDestination(4), plan.toGuest(5)); // prettier-ignore
-        plan.rule(chain, isError, peer, mine(quoted.protocol(1), quoted.destinationPort(2)), quoted.setSource(4), [put(7, ipv4(seen))], quoted.setDestination(7), setSource(7), setDestination(4), plan.toGuest(5)); // prettier-ignore
+        plan.counted('toPeer', chain, peer, mine(protocolOf(1), sourcePort(2)), [put(7, ipv4(seen))], setSource(7), setDestination(4), plan.toGuest(5)); // prettier-ignore
+        plan.counted('toPeer', chain, isError, peer, mine(quoted.protocol(1), quoted.destinationPort(2)), quoted.setSource(4), [put(7, ipv4(seen))], quoted.setDestination(7), setSource(7), setDestination(4), plan.toGuest(5)); // prettier-ignore
       } // prettier-ignore
     }
     const owned: Steps = [...toAddress(dialled), ...fromAddress(plan.pod), ...protocolOf(1), ...destinationPort(2), look('owners', 1, 9)];
     plan.rule(chain, isFirstFragment, toAddress(dialled), fromAddress(plan.pod), [jump('owned')]);
-    plan.rule(chain, owned, toPeer(9));
+    plan.counted('toPeer', chain, owned, toPeer(9));
     // What it says about a reply of a peer's.
-    plan.rule(chain, isError, toAddress(dialled), fromAddress(plan.pod), quoted.protocol(1), quoted.sourcePort(2), [look('owners', 1, 9), put(4, ipv4(plan.pod)), put(7, ipv4(asPeer))], quoted.setSource(4), quoted.setDestination(7), toPeer(9)); // prettier-ignore
+    plan.counted('toPeer', chain, isError, toAddress(dialled), fromAddress(plan.pod), quoted.protocol(1), quoted.sourcePort(2), [look('owners', 1, 9), put(4, ipv4(plan.pod)), put(7, ipv4(asPeer))], quoted.setSource(4), quoted.setDestination(7), toPeer(9)); // prettier-ignore
   }
-  plan.rule(chain, destination(0), protocolOf(1), destinationPort(2), [look('forward', 0, 4)], from, setSource(7), setDestination(4), setDestinationPort(5), toLoopback); // prettier-ignore
-  plan.rule(chain, destination(0), protocolOf(1), destinationPort(2), [isIn('ranges', 0)], address, from, setSource(7), setDestination(4), toLoopback); // prettier-ignore
+  plan.counted('toService', chain, destination(0), protocolOf(1), destinationPort(2), [look('forward', 0, 4)], from, setSource(7), setDestination(4), setDestinationPort(5), toLoopback); // prettier-ignore
+  plan.counted('toService', chain, destination(0), protocolOf(1), destinationPort(2), [isIn('ranges', 0)], address, from, setSource(7), setDestination(4), toLoopback); // prettier-ignore
   const about: Steps = [...isError, ...quoted.source(0), ...quoted.protocol(1), ...quoted.sourcePort(2)];
   const told: Steps = [...quoted.setSource(4), ...quoted.setDestination(7), ...setSource(7), ...setDestination(4), ...toLoopback];
-  plan.rule(chain, about, [look('forward', 0, 4)], from, quoted.setSourcePort(5), told);
-  plan.rule(chain, about, [isIn('ranges', 0)], address, from, told);
-  if (!literal) plan.rule(chain, echoAnswer());
+  plan.counted('toService', chain, about, [look('forward', 0, 4)], from, quoted.setSourcePort(5), told);
+  plan.counted('toService', chain, about, [isIn('ranges', 0)], address, from, told);
+  if (!literal) plan.counted('echoAnswered', chain, echoAnswer());
+  plan.counted('spoofed', chain, source(0), [isNotIn('own', 0), drop]);
   // Closed, whatever else it is.
-  plan.rule(chain, [count, drop]);
+  plan.counted('closed', chain, [drop]);
 }
 
 /**
@@ -277,9 +286,9 @@ function pickingChain(plan: Plan, guest: ConfigGuest, away: Steps): void {
         ...own(4),
         remember('add', `moved_${slot}`, 0, SHORT, 9),
       ];
-      plan.rule(chain, flow, random, unused, kept, set(9), away);
+      plan.counted('flowClash', chain, flow, random, unused, kept, set(9), away);
     }
-  plan.rule(chain, [count, drop]);
+  plan.counted('flowLost', chain, [drop]);
 }
 const ALL = Uint8Array.of(255, 255, 255, 255);
 
@@ -302,10 +311,10 @@ function movedRules(plan: Plan, { slot }: ConfigGuest, away: Steps): void {
         remember(op, flows, 0, seconds),
         remember(op, picked, 0, seconds, 10),
       ];
-      plan.rule(moved, when, flow, all, away);
+      plan.counted('fromGuest', moved, when, flow, all, away);
     }
   }
-  plan.rule(moved, [count, drop]);
+  plan.counted('flowLost', moved, [drop]);
 }
 
 /** One of several guests, to the world. */
@@ -316,20 +325,21 @@ function worldChain(plan: Plan, guest: ConfigGuest): void {
   const away = plan.toWorld(guest) ?? [accept];
   plan.chain(chain);
   plan.chain(`going_${slot}`);
-  plan.rule(chain, source(0), [isNotIn('own', 0), count, drop]);
-  plan.rule(chain, isLaterFragment, away);
+  plan.counted('spoofed', chain, source(0), [isNotIn('own', 0), drop]);
+  plan.counted('fromGuest', chain, isLaterFragment, away);
   // Who owns the port gets what comes for it, without anything remembered.
-  if (plan.owned) plan.rule(chain, protocolOf(0), sourcePort(1), [look('owners', 0, 9), compare(9, '==', number(tap))], away);
+  if (plan.owned)
+    plan.counted('fromGuest', chain, protocolOf(0), sourcePort(1), [look('owners', 0, 9), compare(9, '==', number(tap))], away);
   movedRules(plan, guest, away);
   for (const { flow } of ports) plan.rule(chain, flow, [isIn(flows, 0), goTo(`going_${slot}`)]);
   plan.rule(chain, [jump('taken')]);
   plan.rule(chain, [goTo(`going_${slot}`)]);
 
-  for (const steps of remembering(flows, outgoing, away)) plan.rule(`going_${slot}`, steps);
-  plan.rule(`going_${slot}`, rememberingEcho(flows, away));
+  for (const steps of remembering(flows, outgoing, away)) plan.counted('fromGuest', `going_${slot}`, steps);
+  plan.counted('fromGuest', `going_${slot}`, rememberingEcho(flows, away));
   // There is no room for another flow.
-  for (const kind of ['tcp', 'udp']) plan.rule(`going_${slot}`, is(kind), [count, drop]);
-  plan.rule(`going_${slot}`, echoRequest, [count, drop]);
-  plan.rule(`going_${slot}`, away);
+  for (const kind of ['tcp', 'udp']) plan.counted('flowLost', `going_${slot}`, is(kind), [drop]);
+  plan.counted('flowLost', `going_${slot}`, echoRequest, [drop]);
+  plan.counted('fromGuest', `going_${slot}`, away);
   pickingChain(plan, guest, away);
 }

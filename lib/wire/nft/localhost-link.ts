@@ -33,7 +33,7 @@ import {
   setDestinationPort,
   setEchoNumber,
 } from './localhost-plan.js';
-import { type Steps, accept, compare, copy, count, drop, forward, goTo, isIn, jump, load, look, masked, put } from './rules.js';
+import { type Steps, accept, compare, copy, drop, forward, goTo, isIn, isNotIn, jump, load, look, masked, put } from './rules.js';
 
 export function linkChains(plan: Plan): void {
   const { config, several } = plan;
@@ -48,29 +48,31 @@ export function linkChains(plan: Plan): void {
   plan.chain('link', { name: 'ingress', priority: 0, devices: device });
   // Nobody outside is an alias, or the loopback, or asks for it.
   for (const offset of [14, 24])
-    for (const [network, length] of outsiders(plan)) plan.rule('link', isArp, among(offset, network, length), [count, drop]);
+    for (const [network, length] of outsiders(plan)) plan.counted('martian', 'link', isArp, among(offset, network, length), [drop]);
   if (several)
     for (const address of config.addresses)
-      plan.rule('link', isArp, arpReply([load(3, 'network', 24, 4), compare(3, '==', ipv4(address))], config.mac));
-  // Each of the stacks behind asks for its neighbours itself, and so needs the answers; of one guest only these are copied.
-  const answers: Steps = several ? [] : [load(0, 'network', 6, 2), compare(0, '==', port(2))];
+      plan.counted('arpAnswered', 'link', isArp, arpReply([load(3, 'network', 24, 4), compare(3, '==', ipv4(address))], config.mac));
+  // Each of the stacks behind asks for its neighbours itself, and so needs the answers, and what others announce of themselves: of one guest
+  // only what is no question for its address is copied, which both would answer.
+  const answers: readonly Steps[] = several ? [[]] : [[load(0, 'network', 6, 2), compare(0, '==', port(2))], [load(0, 'network', 24, 4), isNotIn('own', 0)]]; // prettier-ignore
   const toAll: Steps = config.podHasAddresses ? [put(9, number(first!)), copy(9), ...copies] : copies;
-  if (config.podHasAddresses || several) plan.rule('link', isArp, answers, toAll, [accept]);
+  if (config.podHasAddresses || several) for (const which of answers) plan.counted('cloned', 'link', isArp, which, toAll, [accept]);
   if (config.podHasAddresses) {
-    plan.rule('link', isIpv6, incoming6, [isIn('pod6', 0), accept]);
-    plan.rule('link', quotedFlow6, [isIn('pod6', 0), accept]);
+    plan.counted('toPod', 'link', isIpv6, incoming6, [isIn('pod6', 0), accept]);
+    plan.counted('toPod', 'link', quotedFlow6, [isIn('pod6', 0), accept]);
     plan.rule('link', isAdvertisement, [put(9, number(first!)), copy(9), accept]);
   }
   plan.rule('link', isNotIp, onward);
   // Nor reaches it, whatever the pod's sysctls say of route_localnet.
   for (const offset of [12, 16])
-    for (const [network, length] of outsiders(plan)) plan.rule('link', among(offset, network, length), [count, drop]);
+    for (const [network, length] of outsiders(plan)) plan.counted('martian', 'link', among(offset, network, length), [drop]);
   if (config.podHasAddresses) {
-    plan.rule('link', isLaterFragment, isKnownFragment('pod_fragments'), [accept]);
+    plan.counted('toPod', 'link', isLaterFragment, isKnownFragment('pod_fragments'), [accept]);
     plan.rule('link', isFirstFragment, incoming, [isIn('pod', 0)], rememberFragmentIn('pod_fragments'));
-    for (const flow of [incoming, echoReply, [...isError, ...quotedFlow]]) plan.rule('link', flow, [isIn('pod', 0), accept]);
+    for (const flow of [incoming, echoReply, [...isError, ...quotedFlow]]) plan.counted('toPod', 'link', flow, [isIn('pod', 0), accept]);
   }
-  plan.rule('link', several ? [goTo('inbound')] : onward);
+  if (several) plan.rule('link', [goTo('inbound')]);
+  else plan.counted('toFirst', 'link', onward);
 
   if (!config.podHasAddresses) return;
   plan.chain('out', { name: 'egress', priority: 0, devices: device });
@@ -98,16 +100,17 @@ function inboundChain(plan: Plan, to: (tap: number) => Steps, onward: Steps, cop
     plan.rule('first', incoming, [isIn(flows, 0), put(9, number(tap))], rememberFragment('fragments'));
     // Those whose port was picked have their own again.
     const picked = `picked_${slot}`;
-    plan.rule('inbound', incoming, [look(picked, 0, 9)], setDestinationPort(9), to(tap));
-    plan.rule('inbound', echoReply, [look(picked, 0, 9)], setEchoNumber(9), to(tap));
-    plan.rule('inbound', isError, quotedFlow, [look(picked, 0, 9)], quoted.setSourcePort(9), to(tap));
-    for (const flow of [incoming, echoReply, [...isError, ...quotedFlow]]) plan.rule('inbound', flow, [isIn(flows, 0)], to(tap));
+    plan.counted('toFlow', 'inbound', incoming, [look(picked, 0, 9)], setDestinationPort(9), to(tap));
+    plan.counted('toFlow', 'inbound', echoReply, [look(picked, 0, 9)], setEchoNumber(9), to(tap));
+    plan.counted('toFlow', 'inbound', isError, quotedFlow, [look(picked, 0, 9)], quoted.setSourcePort(9), to(tap));
+    for (const flow of [incoming, echoReply, [...isError, ...quotedFlow]])
+      plan.counted('toFlow', 'inbound', flow, [isIn(flows, 0)], to(tap));
   }
   if (plan.owned) {
     plan.rule('first', [jump('owned')]);
-    plan.rule('inbound', protocolOf(0), destinationPort(1), [look('owners', 0, 9), forward(9)]);
-    plan.rule('inbound', isError, quoted.protocol(0), quoted.sourcePort(1), [look('owners', 0, 9), forward(9)]);
+    plan.counted('toOwner', 'inbound', protocolOf(0), destinationPort(1), [look('owners', 0, 9), forward(9)]);
+    plan.counted('toOwner', 'inbound', isError, quoted.protocol(0), quoted.sourcePort(1), [look('owners', 0, 9), forward(9)]);
   }
   if (copies.length > 0) plan.rule('inbound', [load(0, 'link', 0, 1), masked(0, 1, Uint8Array.of(1)), compare(1, '!=', Uint8Array.of(0))], copies); // prettier-ignore
-  plan.rule('inbound', onward);
+  plan.counted('toFirst', 'inbound', onward);
 }

@@ -1,10 +1,27 @@
 // The table of a pod's localhost while it is put together: its names, and the steps that several chains have in common.
+import type { LocalhostCounter } from '../bpf/localhost.js';
 import type { ConfigGuest, LocalhostConfig } from '../localhost.js';
 import { parseIp } from '../text.js';
 import { ether, ipv4, joined, port, protocol } from './data.js';
 import type { NftChange, NftElement, NftHook } from './message.js';
 import type { NftType } from './numbers.js';
-import { type Steps, compare, forward, forwardTo, goTo, isIn, load, look, masked, meta, put, remember, setMeta, store } from './rules.js';
+import {
+  type Steps,
+  compare,
+  count,
+  forward,
+  forwardTo,
+  goTo,
+  isIn,
+  load,
+  look,
+  masked,
+  meta,
+  put,
+  remember,
+  setMeta,
+  store,
+} from './rules.js';
 
 export const FAMILY = 'netdev';
 export function tableName(link: number): string {
@@ -29,7 +46,14 @@ const TIMES = { long: 7440, short: 120, udp: 180, icmp: 60, fragment: 30 } as co
 const CHUNK = 400;
 
 /** By which podtap knows its own rules: a comment, as nft(8) keeps it (NFTNL_UDATA_RULE_COMMENT). */
-export const mark = Uint8Array.of(0, 7, ...new TextEncoder().encode('podtap\0'));
+const comment = (text: string): Uint8Array => Uint8Array.of(0, text.length + 1, ...new TextEncoder().encode(`${text}\0`));
+const mark = comment('podtap');
+/** undefined: it is none of podtap's. Of a rule that counts: as what. */
+export function ownComment(userdata: Uint8Array): { readonly counter?: string } | undefined {
+  if (userdata[0] !== 0 || userdata[1] !== userdata.length - 2) return undefined;
+  const found = /^podtap(?: (\w+))?\0$/.exec(new TextDecoder().decode(userdata.subarray(2)));
+  return found === null ? undefined : found[1] === undefined ? {} : { counter: found[1] };
+}
 
 /** Of notes, which nft(8) passes over. */
 export const NOTE = 0x70;
@@ -80,6 +104,12 @@ export class Plan {
   }
   rule(chain: string, ...steps: readonly Steps[]): void {
     this.changes.push({ add: { rule: { ...this.#at, chain, expressions: steps.flat(), userdata: mark } } });
+  }
+  /** One that counts what becomes of frames, by a name that the eBPF backend has for the same; the last step is what becomes of them. */
+  counted(counter: LocalhostCounter, chain: string, ...steps: readonly Steps[]): void {
+    const all = steps.flat();
+    const expressions = [...all.slice(0, -1), count, all.at(-1)!];
+    this.changes.push({ add: { rule: { ...this.#at, chain, expressions, userdata: comment(`podtap ${counter}`) } } });
   }
   /** Bytes in rules that do nothing. */
   note(chain: string, bytes: Uint8Array): void {

@@ -2,8 +2,10 @@
 // interface and the loopback, and send them on changed. What a guest dials is translated without any state: each guest has a source address
 // of its own on the loopback, so that a reply says whose it is. State is kept of what goes out to the world, where guests share an address,
 // and of what processes of the pod begin. Pure: from a configuration to the changes that make the table.
+import type { Counter } from '../bpf/redirect.js';
 import type { LocalhostConfig } from '../localhost.js';
 import { ipv4, joined, port, protocol } from './data.js';
+import type { NftExpression } from './expression.js';
 import { guestChains } from './localhost-guest.js';
 import { linkChains } from './localhost-link.js';
 import { loopbackChains } from './localhost-loopback.js';
@@ -12,13 +14,13 @@ import {
   FAMILY,
   NOTE,
   Plan,
-  mark,
   behind,
   endpoint,
   flowKey,
   flowKey6,
   fragmentKey,
   number,
+  ownComment,
   serviceData,
   serviceKey,
   tableName,
@@ -96,7 +98,42 @@ export function configurationOf(rules: readonly NftRule[]): LocalhostConfig | un
 
 /** Whether podtap has made it. */
 export function isOwn({ userdata }: NftRule): boolean {
-  return userdata?.[0] === NOTE || String(userdata) === String(mark);
+  return userdata !== undefined && (userdata[0] === NOTE || ownComment(userdata) !== undefined);
+}
+
+/** What rules have counted, by what became of frames. */
+export function countersOf(rules: readonly NftRule[]): ReadonlyMap<string, Counter> {
+  const found = new Map<string, Counter>();
+  for (const rule of rules) {
+    const [name, one] = [nameOf(rule), rule.expressions?.find(isCounter)];
+    if (name === undefined || one === undefined) continue;
+    const { packets = 0n, bytes = 0n } = one.data;
+    const { packets: before, bytes: so } = found.get(name) ?? { packets: 0n, bytes: 0n };
+    found.set(name, { packets: before + packets, bytes: so + bytes });
+  }
+  return found;
+}
+
+/** The same changes, where the first rule that counts something begins with what was counted before. */
+export function countingOn(changes: readonly NftChange[], counters: ReadonlyMap<string, Counter>): readonly NftChange[] {
+  const left = new Map(counters);
+  return changes.map((change) => {
+    if (change.add === undefined || !('rule' in change.add)) return change;
+    const { rule } = change.add;
+    const name = nameOf(rule);
+    const counter = name === undefined ? undefined : left.get(name);
+    if (counter === undefined) return change;
+    left.delete(name!);
+    return { add: { rule: { ...rule, expressions: rule.expressions!.map((one) => (isCounter(one) ? { name: 'counter', data: counter } : one)) } } }; // prettier-ignore
+  });
+}
+
+function nameOf({ userdata }: NftRule): string | undefined {
+  return userdata === undefined ? undefined : ownComment(userdata)?.counter;
+}
+
+function isCounter(one: NftExpression): one is Extract<NftExpression, { readonly name: 'counter' }> {
+  return one.name === 'counter' && !(one.data instanceof Uint8Array);
 }
 
 function services(plan: Plan): void {
