@@ -11,7 +11,7 @@ import { type Wiring, datapathOf } from './datapath/datapaths.js';
 export type Crossing = 'crossed' | 'lost' | 'skipped';
 
 const LOCAL_EXPERIMENTAL = 0x88b5;
-const LONGEST_WAY = 500; // milliseconds; a TAP has its carrier, and its port forwards, only a moment after it is opened
+const LONGEST_WAY = 2000; // milliseconds, on a busy machine, too; a TAP has its carrier, and its port forwards, only a moment after it is opened
 const AGAIN = 20;
 
 /**
