@@ -10,6 +10,7 @@ import { parseFilterParent, parseHandle, parseU32Handle } from '../wire/handle.j
 import { NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from '../wire/message.js';
 import { type Filter, RTM_DELTFILTER, RTM_NEWTFILTER, encodeFilter, filterProtocols } from '../wire/tc.js';
 import { type ActionRequest, actionSchema, actionWords, linksOf, resolved } from './action.js';
+import { lateKeys } from './late-keys.js';
 import { type OperationKind, accepts, asRead, device, nameOf, netlink, operation, option, words } from './operation.js';
 
 /**
@@ -141,7 +142,7 @@ export const filterAdd: OperationKind<FilterAdd> = {
       ifindex: find(link),
       ...(actions !== undefined && { actions: actions.map((action) => resolved(action, find)) }),
     };
-    return [netlink(encodeFilter(RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, request))];
+    return [netlink(encodeFilter(RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, request), lateKeys(request))];
   },
   parts: () => ['filter'],
   touches: ({ link, filter }, on) => {

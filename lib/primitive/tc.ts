@@ -60,7 +60,8 @@ export async function listFilters(scope: Scope, link: LinkRef, parent = 'ingress
  *
  * Like `tc filter add dev LINK ingress protocol all pref 1 handle 800::800 u32 match u32 0 0 action mirred egress redirect dev TAP`.
  * tc-u32(8), tc-matchall(8), tc-flower(8), tc-bpf(8), tc-mirred(8).
- * @throws NetlinkError EEXIST: it is there; UnsupportedError: the kernel lacks the classifier or the action
+ * @throws NetlinkError EEXIST: it is there; UnsupportedError: the kernel lacks the classifier or the action, or is too old for a key of flower
+ *   (`l2_miss`, `cfm`, `spi`, ...), which it would pass over
  * @example
  * await addFilter(pod, 'eth0', {
  *   parent: 'ingress', protocol: 'all', priority: 1, handle: '800::800', kind: 'u32',

@@ -52,6 +52,10 @@ const probes = {
 
   u32: kernel('tc qdisc add dev v0 ingress; tc filter add dev v0 ingress protocol ip u32 match u32 0 0 action mirred egress mirror dev v1'),
 
+  // Of flower's keys, too.
+  flower_l2_miss: since('6.5', 'the key l2_miss of flower'),
+  flower_spi: since('6.6', 'the key spi of flower'),
+
   /** That it says why it takes no address. */
   address_extack: kernel(
     'ip address add 10.0.0.1/24 dev v0; ip address add 10.0.0.1/24 dev v0 2>&1 | grep -q already || { echo no extended acknowledgement >&2; exit 1; }',
