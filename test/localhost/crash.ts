@@ -114,7 +114,7 @@ export async function crashes(backend: 'ebpf' | 'nft', skip: string | false): Pr
       const outcomes = new Set<boolean>();
       for (const call of calls)
         for (const next of nexts) {
-          if (number++ % Math.max(1, Math.ceil(18 / runs(1))) !== 0) continue;
+          if (number++ % Math.max(1, Math.ceil(12 / runs(1))) !== 0) continue;
           const about = `${what} killed at ${call}, then ${next}`;
           const net = await plumb(netns, { ...wanted, journal });
           net.keep();
