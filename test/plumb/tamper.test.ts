@@ -77,7 +77,7 @@ const tricks = (Object.keys(acts) as Tampering['what'][]).filter(
 await t.test('any pod, any tampering', { skip }, async (t) => {
   await fc.assert(
     fc.asyncProperty(pods(), tamperings(tricks), fc.constantFrom(...Object.keys(ways)), (pod, todo, way) => tampered(t, pod, todo, way)),
-    searched(24),
+    searched(16),
   );
 });
 

@@ -51,7 +51,7 @@ void t.test('any pod', { timeout: 600_000 }, async (t) => {
       if (differences.length > 0) throw new Error(`${String(error)}\n${differences.join('\n')}`);
       t.match((error as Error).message, /enough/);
     }),
-    searched(25),
+    searched(18),
   );
 });
 
