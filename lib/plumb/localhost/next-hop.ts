@@ -32,7 +32,10 @@ export async function nextHop(netns: Netns, state: State, link: Link, { gateway:
   const known = new Set(occupiedPrefixes(state).map((text) => text.replace(/\/32$/, '')));
   const substitute = substituteFor(address, gateway, known);
   if (substitute === undefined) return undefined;
-  return { substitute, mac: gateway === undefined ? undefined : await resolve(netns, link, gateway, macOf(state, link.ifindex, gateway)) };
+  return {
+    substitute,
+    mac: gateway === undefined ? undefined : await resolve(netns, link, gateway, neighborOf(state, link.ifindex, gateway)?.mac),
+  };
 }
 
 function gatewayOf(state: State, { ifindex }: Link): string | undefined {
@@ -58,7 +61,7 @@ async function resolve(netns: Netns, { name, ifindex }: Link, gateway: string, k
   try {
     for (let waited = 0; waited < LONGEST; waited += AGAIN) {
       if (waited % 1000 === 0) await socket.exchange(1, new Uint8Array(8), 1);
-      const mac = macOf(await snapshot(netns, new Set(['neighbor'])), ifindex, gateway);
+      const mac = neighborOf(await snapshot(netns, new Set(['neighbor'])), ifindex, gateway)?.mac;
       if (mac !== undefined) return mac;
       await delay(AGAIN);
     }
@@ -71,9 +74,6 @@ async function resolve(netns: Netns, { name, ifindex }: Link, gateway: string, k
 /** As the pod's neighbour table has it, if it is of use. */
 function neighborOf(state: State, link: number, address: string): Neighbor | undefined {
   return state.neighbors.find((one) => one.ifindex === link && one.address === address && one.mac !== '' && !['failed', 'incomplete', 'noarp'].includes(one.state)); // prettier-ignore
-}
-function macOf(state: State, link: number, address: string): string | undefined {
-  return neighborOf(state, link, address)?.mac;
 }
 
 // ------------------------------------------------------------------ once it stands in for it
